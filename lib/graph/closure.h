@@ -1,0 +1,60 @@
+/* closure.h - an executable and everything ld.so loads with it at start, in ld.so's order. */
+#ifndef FP_CLOSURE_H
+#define FP_CLOSURE_H
+
+#include "../elf/object.h"
+
+/* Where and how libraries are searched: one per run, shared by all closures, so that every file is
+   opened and checked once. */
+struct fp_loader;
+
+struct fp_loader_options {
+	const char *root;         /* sysroot prefix, or null for "/" */
+	const char *library_path; /* value of LD_LIBRARY_PATH to assume, or null */
+	const char *preload;      /* value of LD_PRELOAD to assume, or null */
+};
+
+int fp_loader_new(const struct fp_loader_options *options, struct fp_loader **ret_loader,
+		  struct fp_why *why);
+
+/* Closes every object that was opened through LOADER; closures that refer to them are void after it. */
+void fp_loader_free(struct fp_loader *loader);
+
+/* Opens the file PATH (inside the root) once; later calls give the same object.  The object belongs to LOADER. */
+int fp_loader_open(struct fp_loader *loader, const char *path, struct fp_object **ret_object,
+		   struct fp_why *why);
+
+/* Forgets what was read from PATH, which has been replaced. */
+void fp_loader_forget(struct fp_loader *loader, const char *path);
+
+/* One object of a closure. */
+struct fp_member {
+	struct fp_object *object;
+	const char *name;       /* path inside the root, as ld.so's l_name would give it */
+	const char *soname;     /* DT_SONAME, or the name it was asked for by */
+	bool is_loader;         /* the program interpreter itself */
+	unsigned *dependencies; /* indexes of its DT_NEEDED objects, in order, without repeats */
+	size_t dependency_count;
+	unsigned relocation_rank; /* 0 is relocated first; ranks are distinct */
+};
+
+struct fp_closure {
+	struct fp_member *members; /* in link-map order; [0] is the executable */
+	size_t count;
+	size_t loader_index; /* of the program interpreter */
+	struct fp_arena arena;
+};
+
+/* Follows DT_NEEDED from the program PATH (inside the root) breadth first by ld.so's rules
+   (glibc elf/dl-deps.c, elf/dl-load.c) and fixes the order in which ld.so relocates
+   (elf/dl-sort-maps.c).  Also checks that every needed version exists, as elf/dl-version.c does.
+   On success *RET_CLOSURE is to be freed with fp_closure_free, before LOADER. */
+int fp_closure_build(struct fp_loader *loader, const char *path, struct fp_closure **ret_closure,
+		     struct fp_why *why);
+
+void fp_closure_free(struct fp_closure *closure);
+
+/* True when FROM is TO or reaches it through dependencies. */
+bool fp_closure_reaches(const struct fp_closure *closure, size_t from, size_t to);
+
+#endif

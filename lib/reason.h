@@ -1,0 +1,66 @@
+/* reason.h - why a file was refused, skipped or left alone: one code, one file, one detail. */
+#ifndef FP_REASON_H
+#define FP_REASON_H
+
+/* Every refusal the engine can give.  The names are stable: they appear in machine output
+   and in the manual.  The one-line texts are in reason.c. */
+enum fp_reason {
+	FP_REASON_NONE = 0,
+	FP_REASON_SYSTEM, /* a system call failed: see fp_why.error */
+	FP_REASON_NO_MEMORY,
+	FP_REASON_NOT_REGULAR, /* a directory, device, pipe, ... */
+	FP_REASON_NOT_ELF,
+	FP_REASON_TRUNCATED,   /* something lies behind the end of the file */
+	FP_REASON_WRONG_CLASS, /* not a 64-bit little-endian object */
+	FP_REASON_WRONG_MACHINE,
+	FP_REASON_WRONG_TYPE,      /* neither an executable nor a shared object */
+	FP_REASON_STATIC,          /* no dynamic section or no program interpreter */
+	FP_REASON_OTHER_LIBC,      /* its program interpreter is not glibc's */
+	FP_REASON_OLD_LIBC,        /* glibc before 2.36 */
+	FP_REASON_MALFORMED,       /* a header or a table contradicts itself */
+	FP_REASON_UNSUPPORTED,     /* valid, but of a kind that is not handled */
+	FP_REASON_MISSING_LIBRARY, /* a dependency is not found */
+	FP_REASON_MISSING_VERSION, /* a needed symbol version is not there */
+	FP_REASON_UNDEFINED_SYMBOL,
+	FP_REASON_NOT_EXECUTABLE, /* a library was given where a program is needed */
+	FP_REASON_AUDITED,        /* DT_AUDIT or DT_DEPAUDIT: the loader resolves otherwise */
+	FP_REASON_SETUID,         /* runs in secure mode: never accelerated */
+	FP_REASON_HARD_LINKED,    /* other names of this file were not given */
+	FP_REASON_IMMUTABLE,      /* immutable, append-only, or protected by fs-verity */
+	FP_REASON_PAYLOAD,        /* data behind the ELF image that is not understood */
+	FP_REASON_SELF_CHECKED,   /* the file, or a sibling of it, holds its own checksum */
+	FP_REASON_LITTLE_GAIN,    /* too few relocations */
+	FP_REASON_NO_ROOM,        /* no place for a program header, a segment or the stub */
+	FP_REASON_NO_CARRIER,     /* no library of the closure carries the stub */
+	FP_REASON_NO_ANCHOR,      /* the carrier has no slot that leads to the auxiliary vector */
+	FP_REASON_CARRIER_FAILED, /* a program did not run with the new carrier */
+	FP_REASON_NOT_PRELINKED,  /* nothing to undo or verify */
+	FP_REASON_MODIFIED,       /* changed after it was prelinked: undo would not restore it */
+	FP_REASON_NEWER_FORMAT,   /* written by a later fastprelink */
+	FP_REASON_CHANGED,        /* replaced by someone else while it was being prelinked */
+	FP_REASON_STALE,          /* intact, but not what would be written now */
+	FP_REASON_COUNT
+};
+
+enum { FP_WHY_FILE = 4096, FP_WHY_DETAIL = 240 };
+
+/* A refusal: the code, errno for FP_REASON_SYSTEM (else 0), the file it is about and what exactly. */
+struct fp_why {
+	enum fp_reason reason;
+	int error;
+	char file[FP_WHY_FILE];
+	char detail[FP_WHY_DETAIL];
+};
+
+/* Fills WHY (which may be null) and returns the negative errno that stands for REASON. */
+int fp_why_set(struct fp_why *why, enum fp_reason reason, const char *file, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* Fills WHY (which may be null) from ERROR, a positive errno; returns -ERROR. */
+int fp_why_system(struct fp_why *why, int error, const char *file, const char *operation);
+
+/* The stable identifier of REASON ("not-elf") and its text ("not an ELF file"). */
+const char *fp_reason_id(enum fp_reason reason);
+const char *fp_reason_text(enum fp_reason reason);
+
+#endif

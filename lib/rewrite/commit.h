@@ -1,0 +1,26 @@
+/* commit.h - replacing a file: old or new, never half.  The only place that renames. */
+#ifndef FP_COMMIT_H
+#define FP_COMMIT_H
+
+#include <stddef.h>
+#include <sys/stat.h>
+
+#include "../reason.h"
+
+/* Replaces the file PATH by the SIZE bytes of IMAGE: write a temporary file in the same directory, copy mode, owner,
+   times (to the nanosecond) and every extended attribute (ACLs and capabilities are among them), sync, rename, sync the
+   directory.  PATH itself must not be a symbolic link.  EXPECTED is the fstat of what was read: when the file at PATH is
+   another by now, nothing is done (FP_REASON_CHANGED).  On any failure the temporary file is gone and PATH is as it was.
+   Temporary names start with ".#fastprelink." and do not look like a library's. */
+int fp_commit(const char *path, const struct stat *expected, const void *image, size_t size,
+	      struct fp_why *why);
+
+/* Writes a new file PATH with MODE by the same steps; it may replace an older one. */
+int fp_commit_new(const char *path, mode_t mode, const void *image, size_t size,
+		  struct fp_why *why);
+
+/* Whether PATH may be replaced at all: a regular file in a directory that can be written, with one name,
+   not immutable, append-only or under fs-verity, without an IMA signature. */
+int fp_commit_allowed(const char *path, const struct stat *expected, struct fp_why *why);
+
+#endif

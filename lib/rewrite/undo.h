@@ -1,0 +1,41 @@
+/* undo.h - the data that brings a rewritten file back, byte for byte, with nothing but the file. */
+#ifndef FP_UNDO_H
+#define FP_UNDO_H
+
+#include "../elf/object.h"
+
+#define FP_UNDO_SECTION ".fastprelink.undo"
+
+enum { FP_SHA256_SIZE = 32 };
+
+/* A growing byte buffer, the form in which a file is rewritten.  Zero-initialised is empty. */
+struct fp_buffer {
+	unsigned char *bytes;
+	size_t size, capacity;
+};
+
+int fp_buffer_reserve(struct fp_buffer *buffer, size_t size);
+int fp_buffer_append(struct fp_buffer *buffer, const void *bytes, size_t size);
+/* Appends zeros until the size is a multiple of ALIGNMENT (a power of two). */
+int fp_buffer_align(struct fp_buffer *buffer, size_t alignment);
+void fp_buffer_free(struct fp_buffer *buffer);
+
+/* Describes in *RET_UNDO how to get the ORIGINAL_SIZE bytes of ORIGINAL from REWRITTEN, of which
+   only [0, ORIGINAL_SIZE) matters: the original bytes of every range that differs, compressed, and the
+   SHA-256 of the original.  Made by comparing, so it does not depend on what the rewriter did. */
+int fp_undo_build(const void *original, size_t original_size, const void *rewritten,
+		  size_t rewritten_size, struct fp_buffer *ret_undo);
+
+/* Writes into the undo data at UNDO_OFFSET of the finished image its own digest: SHA-256 over the whole image with
+   that field zero.  Any later change of the file shows. */
+int fp_undo_seal(void *image, size_t size, size_t undo_offset);
+
+/* True when OBJECT carries undo data (of any version). */
+bool fp_undo_present(const struct fp_object *object);
+
+/* Restores the original of OBJECT into *RET_ORIGINAL and checks it against its digest.  Reasons: FP_REASON_NOT_PRELINKED,
+   FP_REASON_NEWER_FORMAT, FP_REASON_MODIFIED (the seal or the digest does not match), FP_REASON_MALFORMED. */
+int fp_undo_restore(const struct fp_object *object, struct fp_buffer *ret_original,
+		    struct fp_why *why);
+
+#endif
