@@ -1,0 +1,86 @@
+/* run.h - one run of the engine over some programs: what the command, and anybody else, calls. */
+#ifndef FP_RUN_H
+#define FP_RUN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../reason.h"
+
+struct fp_run_options {
+	const char *root;         /* sysroot, or null for "/" */
+	const char *library_path; /* LD_LIBRARY_PATH to assume, or null */
+	const char *preload;      /* LD_PRELOAD to assume, or null */
+	const char *
+		runtime; /* path of the runtime at start, inside the root; null: the built-in default */
+	const char *
+		runtime_source; /* file the runtime is installed from; null: the built-in default */
+	bool dry_run;           /* decide everything, write nothing */
+	bool force;             /* also what gains little */
+	bool no_carrier;        /* leave libc alone */
+};
+
+enum fp_outcome {
+	FP_OUTCOME_DONE,      /* written (or would be, in a dry run) */
+	FP_OUTCOME_UNCHANGED, /* already as it should be */
+};
+
+/* What was found and done for one program; counts are over its whole closure. */
+struct fp_program_result {
+	enum fp_outcome outcome;
+	size_t object_count;       /* loaded at start, program and ld.so included */
+	uint64_t relocation_count; /* words that ld.so fills without us */
+	uint64_t resolved_count;   /* of them: filled from the table */
+	uint64_t relative_count;   /* of resolved_count: relative */
+	uint64_t lazy_count;       /* left to ld.so: PLT slots it binds when first called */
+	uint64_t residual_count;   /* left to ld.so: TLS, COPY, IRELATIVE, unique symbols, ... */
+	uint64_t left_objects;     /* objects left to ld.so altogether */
+	uint64_t original_size, added_size; /* bytes of the program */
+	bool accelerated;                   /* false: no carrier, so the tables are not used */
+};
+
+struct fp_carrier_result {
+	enum fp_outcome outcome;
+	char path[4096]; /* of the carrier, inside the root; empty: none was needed yet */
+	uint64_t added_size;
+};
+
+struct fp_run;
+
+int fp_run_new(const struct fp_run_options *options, struct fp_run **ret_run, struct fp_why *why);
+void fp_run_free(struct fp_run *run);
+
+/* Prelinks the program PATH (a host path; inside the root when there is one, with or without the root's
+   prefix) in place.  The carrier and the runtime are installed first when they are not there.  RESULT's counts
+   are also filled when the program is skipped for FP_REASON_LITTLE_GAIN.  Returns 0, or a negative errno with
+   the reason in WHY; nothing has changed then. */
+int fp_run_prelink(struct fp_run *run, const char *path, struct fp_program_result *result,
+		   struct fp_why *why);
+
+/* What was done about the carrier and the runtime so far. */
+const struct fp_carrier_result *fp_run_carrier(const struct fp_run *run);
+
+/* Restores the original of PATH in place, or into the new file OUTPUT when that is not null (mode, owner and
+   times are those of PATH). */
+int fp_run_undo(struct fp_run *run, const char *path, const char *output, struct fp_why *why);
+
+/* Calls VISIT for every prelinked file and carrier below the root's program and library directories, in a fixed order; stops
+   when VISIT returns non-zero and returns that. */
+int fp_run_each_prelinked(struct fp_run *run, int (*visit)(const char *path, void *context),
+			  void *context);
+
+/* Removes the installed runtime; call it when nothing is prelinked any more. */
+int fp_run_remove_runtime(struct fp_run *run, struct fp_why *why);
+
+/* Gives the original bytes of PATH (malloced; the file's own bytes when it is not prelinked and
+   ALLOW_PLAIN) after checking that the file is intact. */
+int fp_run_original(struct fp_run *run, const char *path, bool allow_plain,
+		    unsigned char **ret_bytes, size_t *ret_size, struct fp_why *why);
+
+enum fp_digest { FP_DIGEST_MD5, FP_DIGEST_SHA1, FP_DIGEST_SHA256 };
+
+/* Lower-case hexadecimal digest of BYTES, null-terminated. */
+void fp_digest_hex(enum fp_digest kind, const void *bytes, size_t size, char ret_hex[65]);
+
+#endif
