@@ -10,6 +10,7 @@
 
 #include "../arena.h"
 #include "../reason.h"
+#include "../reloc/reloc.h"
 
 /* An address as the object's headers give it (p_vaddr, st_value, r_offset), before any load bias. */
 typedef uint64_t fp_addr;
@@ -63,6 +64,7 @@ struct fp_object {
 	size_t size;
 	struct stat stat;
 
+	const struct fp_machine *machine;
 	const Elf64_Ehdr *ehdr;
 	const Elf64_Phdr *phdr;
 	const Elf64_Shdr *shdr; /* null when there are none */
@@ -106,6 +108,7 @@ struct fp_object {
 
 	struct fp_arena arena; /* owns path, versions, needed */
 	void *elf;             /* libelf's descriptor */
+	bool mapped;           /* image is our own mapping */
 };
 
 /* Opens and checks the file PATH.  On success *RET_OBJECT is to be closed with fp_object_close.

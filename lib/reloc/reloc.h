@@ -1,0 +1,54 @@
+/* reloc.h - what a relocation does, in words that all machines share. */
+#ifndef FP_RELOC_H
+#define FP_RELOC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The neutral kinds.  Everything above this folder speaks of kinds only. */
+enum fp_reloc_kind {
+	FP_RELOC_UNKNOWN = 0, /* the loader would refuse it */
+	FP_RELOC_NONE,        /* nothing to do */
+	FP_RELOC_RELATIVE,    /* word = bias + addend */
+	FP_RELOC_WORD,        /* word = symbol + addend */
+	FP_RELOC_SLOT,        /* word = symbol (GLOB_DAT) */
+	FP_RELOC_JUMP_SLOT,   /* word = symbol, bound lazily where that is allowed */
+	FP_RELOC_COPY,        /* the symbol's initial value is copied */
+	FP_RELOC_IRELATIVE,   /* word = result of calling bias + addend */
+	FP_RELOC_TLS,         /* module ids, offsets and descriptors of thread-local storage */
+	FP_RELOC_OTHER,       /* defined, but rare: sizes, 32-bit and PC-relative words */
+};
+
+/* How a look-up on behalf of a relocation treats candidates (glibc's type classes,
+   sysdeps/generic/ldsodefs.h ELF_RTYPE_CLASS_*). */
+enum {
+	FP_CLASS_PLT =
+		1, /* an undefined symbol with a value (canonical PLT address) does not count */
+	FP_CLASS_COPY = 2, /* the executable's own symbols do not count */
+};
+
+struct fp_reloc_type {
+	enum fp_reloc_kind kind;
+	uint8_t size;         /* bytes written at r_offset; 0: as many as the symbol has */
+	uint8_t lookup_class; /* FP_CLASS_* */
+	bool has_symbol;
+	bool addend_counts;
+};
+
+/* What the engine must know of a machine. */
+struct fp_machine {
+	uint16_t elf_machine; /* EM_* */
+	const char *name;
+	const struct fp_reloc_type *types;
+	size_t type_count;
+	uint32_t relative_type;
+};
+
+/* The machine with e_machine ELF_MACHINE, or null. */
+const struct fp_machine *fp_machine_find(uint16_t elf_machine);
+
+/* The properties of relocation type TYPE; of kind FP_RELOC_UNKNOWN when it is not defined. */
+const struct fp_reloc_type *fp_machine_reloc(const struct fp_machine *machine, uint32_t type);
+
+#endif

@@ -1,0 +1,71 @@
+/* x86_64.c - the relocation types of x86-64 (psABI, table "Relocation Types"; what the loader does
+   with them: glibc sysdeps/x86_64/dl-machine.h:elf_machine_rela). */
+#include <elf.h>
+
+#include "machines.h"
+
+#ifndef R_X86_64_RELATIVE64
+#define R_X86_64_RELATIVE64 38
+#endif
+
+static const struct fp_reloc_type types[] = {
+	[R_X86_64_NONE] = { .kind = FP_RELOC_NONE },
+	[R_X86_64_64] = { .kind = FP_RELOC_WORD,
+			  .size = 8,
+			  .has_symbol = true,
+			  .addend_counts = true },
+	[R_X86_64_GLOB_DAT] = { .kind = FP_RELOC_SLOT, .size = 8, .has_symbol = true },
+	[R_X86_64_JUMP_SLOT] = { .kind = FP_RELOC_JUMP_SLOT,
+				 .size = 8,
+				 .lookup_class = FP_CLASS_PLT,
+				 .has_symbol = true },
+	[R_X86_64_RELATIVE] = { .kind = FP_RELOC_RELATIVE, .size = 8, .addend_counts = true },
+	[R_X86_64_RELATIVE64] = { .kind = FP_RELOC_OTHER, .size = 8, .addend_counts = true },
+	[R_X86_64_COPY] = { .kind = FP_RELOC_COPY,
+			    .lookup_class = FP_CLASS_COPY,
+			    .has_symbol = true },
+	[R_X86_64_IRELATIVE] = { .kind = FP_RELOC_IRELATIVE, .size = 8, .addend_counts = true },
+	[R_X86_64_DTPMOD64] = { .kind = FP_RELOC_TLS,
+				.size = 8,
+				.lookup_class = FP_CLASS_PLT,
+				.has_symbol = true },
+	[R_X86_64_DTPOFF64] = { .kind = FP_RELOC_TLS,
+				.size = 8,
+				.lookup_class = FP_CLASS_PLT,
+				.has_symbol = true,
+				.addend_counts = true },
+	[R_X86_64_TPOFF64] = { .kind = FP_RELOC_TLS,
+			       .size = 8,
+			       .lookup_class = FP_CLASS_PLT,
+			       .has_symbol = true,
+			       .addend_counts = true },
+	[R_X86_64_TLSDESC] = { .kind = FP_RELOC_TLS,
+			       .size = 16,
+			       .lookup_class = FP_CLASS_PLT,
+			       .has_symbol = true,
+			       .addend_counts = true },
+	[R_X86_64_32] = { .kind = FP_RELOC_OTHER,
+			  .size = 4,
+			  .has_symbol = true,
+			  .addend_counts = true },
+	[R_X86_64_PC32] = { .kind = FP_RELOC_OTHER,
+			    .size = 4,
+			    .has_symbol = true,
+			    .addend_counts = true },
+	[R_X86_64_SIZE32] = { .kind = FP_RELOC_OTHER,
+			      .size = 4,
+			      .has_symbol = true,
+			      .addend_counts = true },
+	[R_X86_64_SIZE64] = { .kind = FP_RELOC_OTHER,
+			      .size = 8,
+			      .has_symbol = true,
+			      .addend_counts = true },
+};
+
+const struct fp_machine fp_machine_x86_64 = {
+	.elf_machine = EM_X86_64,
+	.name = "x86-64",
+	.types = types,
+	.type_count = sizeof(types) / sizeof(types[0]),
+	.relative_type = R_X86_64_RELATIVE,
+};
