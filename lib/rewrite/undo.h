@@ -3,10 +3,9 @@
 #define FP_UNDO_H
 
 #include "../elf/object.h"
+#include "digest.h"
 
 #define FP_UNDO_SECTION ".fastprelink.undo"
-
-enum { FP_SHA256_SIZE = 32 };
 
 /* A growing byte buffer, the form in which a file is rewritten.  Zero-initialised is empty. */
 struct fp_buffer {
@@ -22,12 +21,14 @@ void fp_buffer_free(struct fp_buffer *buffer);
 
 /* Describes in *RET_UNDO how to get the ORIGINAL_SIZE bytes of ORIGINAL from REWRITTEN, of which
    only [0, ORIGINAL_SIZE) matters: the original bytes of every range that differs, compressed, and the
-   SHA-256 of the original.  Made by comparing, so it does not depend on what the rewriter did. */
+   SHA-256 of the original.  Made by comparing, so it does not depend on what the rewriter did.  The first
+   ORIGINAL_SIZE bytes must not change any more afterwards, so the undo data itself goes behind them.
+   Returns 0, -ENOMEM, or -EFBIG when more was changed than undo data may describe (undo_format.h). */
 int fp_undo_build(const void *original, size_t original_size, const void *rewritten,
 		  size_t rewritten_size, struct fp_buffer *ret_undo);
 
 /* Writes into the undo data at UNDO_OFFSET of the finished image its own digest: SHA-256 over the whole image with
-   that field zero.  Any later change of the file shows. */
+   that field zero.  Any later change of the file shows.  Returns 0, or -EINVAL when there is no undo data. */
 int fp_undo_seal(void *image, size_t size, size_t undo_offset);
 
 /* True when OBJECT carries undo data (of any version). */

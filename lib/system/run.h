@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "../reason.h"
+#include "../rewrite/digest.h"
 
 struct fp_run_options {
 	const char *root;         /* sysroot, or null for "/" */
@@ -77,10 +78,5 @@ int fp_run_remove_runtime(struct fp_run *run, struct fp_why *why);
    ALLOW_PLAIN) after checking that the file is intact. */
 int fp_run_original(struct fp_run *run, const char *path, bool allow_plain,
 		    unsigned char **ret_bytes, size_t *ret_size, struct fp_why *why);
-
-enum fp_digest { FP_DIGEST_MD5, FP_DIGEST_SHA1, FP_DIGEST_SHA256 };
-
-/* Lower-case hexadecimal digest of BYTES, null-terminated. */
-void fp_digest_hex(enum fp_digest kind, const void *bytes, size_t size, char ret_hex[65]);
 
 #endif
