@@ -1,0 +1,58 @@
+/* identity.h - tells one build of an object from another by what is mapped of it, without system calls.
+   SPDX-License-Identifier: 0BSD */
+#ifndef FASTPRELINK_IDENTITY_H
+#define FASTPRELINK_IDENTITY_H
+
+#include <elf.h>
+
+#include "abi.h"
+
+/* True when the value of dynamic tag TAG is the same in memory as in the file: a number or a string offset, not
+   an address (glibc elf/get-dynamic-info.h relocates those in place). */
+static inline int fp_tag_is_value(int64_t tag)
+{
+	switch (tag) {
+	case DT_NEEDED:
+	case DT_SONAME:
+	case DT_RPATH:
+	case DT_RUNPATH:
+	case DT_STRSZ:
+	case DT_RELASZ:
+	case DT_PLTRELSZ:
+	case 35: /* DT_RELRSZ */
+	case DT_FLAGS:
+	case DT_INIT_ARRAYSZ:
+	case DT_FINI_ARRAYSZ:
+	case DT_RELACOUNT:
+	case DT_FLAGS_1:
+	case DT_VERDEFNUM:
+	case DT_VERNEEDNUM:
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+/* The identity of an object: its build id (or, without one, its whole first segment) and the shape of its dynamic section,
+   which a tool that edits the file in place changes.  DYNAMIC has COUNT entries before DT_NULL. */
+static inline uint64_t fp_identity(const Elf64_Dyn *dynamic, uint32_t count, const void *bytes,
+				   uint32_t size)
+{
+	const unsigned char *at = bytes;
+	uint64_t hash = count, word;
+
+	for (uint32_t i = 0; i < count; i++) {
+		hash = fp_mix(hash, (uint64_t)dynamic[i].d_tag);
+		if (fp_tag_is_value(dynamic[i].d_tag))
+			hash = fp_mix(hash, dynamic[i].d_un.d_val);
+	}
+	for (; size >= 8; size -= 8, at += 8) {
+		__builtin_memcpy(&word, at, 8);
+		hash = fp_mix(hash, word);
+	}
+	for (word = 0; size; size--)
+		word = word << 8 | at[size - 1];
+	return fp_mix(hash, word);
+}
+
+#endif

@@ -1,0 +1,160 @@
+/* stub-x86_64.S - the code in the carrier: looks for tables in the program and lets the runtime use them.
+   SPDX-License-Identifier: 0BSD
+
+   ld.so calls it as an IFUNC resolver while it relocates the carrier.  It ends by calling the resolver whose place
+   it took, whatever happened before.  A program without tables costs it two short scans: the auxiliary vector and
+   the program headers.  The installer fills the parameters in; there is nothing else to relocate. */
+
+#define AT_PHDR	  3
+#define AT_PHNUM  5
+#define AT_SECURE 23
+#define PHDR_SIZE 56
+#define PT_FASTPRELINK 0x6670726c	/* abi.h */
+#define RUNTIME_MAX 16384		/* FP_MAX_RUNTIME_SIZE */
+
+#define SYS_read   0
+#define SYS_close  3
+#define SYS_mmap   9
+#define SYS_munmap 11
+#define SYS_openat 257
+
+	.text
+	.globl	fp_stub
+fp_stub:
+	endbr64
+	push	%rbx
+	push	%rbp
+	push	%r12
+	push	%r13
+	push	%r14
+	sub	$RUNTIME_MAX, %rsp	/* stack aligned: return address and five pushes */
+
+	/* The anchor is a GOT slot that leads to __libc_stack_end: where the kernel put argc. */
+	lea	parameters(%rip), %rbx
+	movslq	(%rbx), %rax
+	mov	(%rbx,%rax), %rax
+	test	%rax, %rax
+	jz	.Lout
+	mov	(%rax), %rax
+	test	%rax, %rax
+	jz	.Lout
+	mov	(%rax), %rdx
+	lea	16(%rax,%rdx,8), %r12	/* environment */
+	mov	%r12, %r13
+1:	add	$8, %r13
+	cmpq	$0, -8(%r13)
+	jne	1b			/* auxiliary vector */
+
+	mov	%r13, %rsi
+	xor	%ecx, %ecx
+	xor	%ebp, %ebp
+2:	mov	(%rsi), %rax
+	mov	8(%rsi), %rdx
+	add	$16, %rsi
+	cmp	$AT_PHDR, %rax
+	cmove	%rdx, %rdi
+	cmp	$AT_PHNUM, %rax
+	cmove	%edx, %ecx
+	cmp	$AT_SECURE, %rax
+	cmove	%edx, %ebp
+	test	%rax, %rax
+	jnz	2b
+	test	%ebp, %ebp
+	jnz	.Lout
+	sub	$PHDR_SIZE, %rdi
+3:	dec	%ecx
+	js	.Lout
+	add	$PHDR_SIZE, %rdi
+	cmpl	$PT_FASTPRELINK, (%rdi)
+	jne	3b
+
+	/* Read the runtime, check it, map it. */
+	mov	$SYS_openat, %eax
+	mov	$-100, %edi		/* AT_FDCWD; the path is absolute */
+	lea	8(%rbx), %rsi
+	mov	$0x80000, %edx		/* O_RDONLY | O_CLOEXEC */
+	syscall
+	test	%eax, %eax
+	js	.Lout
+	mov	%eax, %ebp
+	xor	%eax, %eax		/* SYS_read */
+	mov	%ebp, %edi
+	mov	%rsp, %rsi
+	mov	$RUNTIME_MAX, %edx
+	syscall
+	xor	%r14d, %r14d		/* nothing mapped */
+	cmp	$24, %rax
+	jl	.Lclose
+	cmp	$RUNTIME_MAX, %rax
+	jge	.Lclose
+	test	$7, %al
+	jnz	.Lclose
+	mov	%rsp, %rsi
+	lea	-8(%rsp,%rax), %rdi
+	mov	magic(%rip), %rdx
+	cmp	(%rsi), %rdx
+	jne	.Lclose
+4:	xor	(%rsi), %rdx		/* fp_mix */
+	imul	factor(%rip), %rdx
+	mov	%rdx, %rcx
+	shr	$29, %rcx
+	xor	%rcx, %rdx
+	add	$8, %rsi
+	cmp	%rdi, %rsi
+	jb	4b
+	cmp	(%rsi), %rdx
+	jne	.Lclose
+
+	mov	%rax, %rbx		/* size, for munmap */
+	mov	%rax, %rsi
+	mov	$SYS_mmap, %eax
+	xor	%edi, %edi
+	mov	$5, %edx		/* PROT_READ | PROT_EXEC */
+	mov	$2, %r10d		/* MAP_PRIVATE */
+	mov	%ebp, %r8d
+	xor	%r9d, %r9d
+	syscall
+	test	%rax, %rax
+	js	.Lclose
+	mov	%rax, %r14
+.Lclose:
+	mov	$SYS_close, %eax
+	mov	%ebp, %edi
+	syscall
+	test	%r14, %r14
+	jz	.Lout
+
+	mov	%r13, %rdi
+	mov	%r12, %rsi
+	lea	fp_stub(%rip), %rdx
+	mov	8(%r14), %rax
+	add	%r14, %rax
+	call	*%rax
+	mov	$SYS_munmap, %eax
+	mov	%r14, %rdi
+	mov	%rbx, %rsi
+	syscall
+
+.Lout:
+	lea	parameters(%rip), %rbx
+	movslq	4(%rbx), %rax
+	add	%rbx, %rax
+	add	$RUNTIME_MAX, %rsp
+	pop	%r14
+	pop	%r13
+	pop	%r12
+	pop	%rbp
+	pop	%rbx
+	jmp	*%rax			/* the original resolver returns to ld.so */
+
+	.balign	8
+magic:	.quad	0x4d49544e55525046	/* FP_RUNTIME_MAGIC */
+factor:	.quad	0x9e3779b97f4a7c15	/* fp_mix */
+	/* Filled in by the installer; the path of the runtime, ended by a null, follows. */
+	.globl	fp_stub_parameters
+fp_stub_parameters:
+parameters:
+	.long	0			/* the anchor slot, from here */
+	.long	0			/* the original resolver, from here */
+
+	.section .note.GNU-stack, "", @progbits
