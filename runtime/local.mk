@@ -84,4 +84,4 @@ install-exec-local: runtime/rt
 
 uninstall-local:
 	rm -f '$(DESTDIR)$(pkglibdir)/rt'
-	-rmdir '$(DESTDIR)$(pkglibdir)' 2>/dev/null
+	rmdir '$(DESTDIR)$(pkglibdir)' 2>/dev/null || :

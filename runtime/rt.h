@@ -4,6 +4,7 @@
 #define FP_RT_H
 
 #include <link.h>
+#include <stddef.h>
 
 #include "../include/fastprelink/abi.h"
 #include "../include/fastprelink/identity.h"
