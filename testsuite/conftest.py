@@ -1,0 +1,62 @@
+"""Fixtures of the whole suite; what they give is in harness/."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+pytest.register_assert_rewrite("harness.run", "harness.private", "harness.root", "oracle")
+
+from harness import build, need  # noqa: E402
+from harness.private import PrivateDir  # noqa: E402
+from harness.root import Root  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_cache(tmp_path_factory):
+    """One directory for compiled cases, which the workers of pytest-xdist share."""
+    base = tmp_path_factory.getbasetemp()
+    build.cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
+    build.cache.mkdir(exist_ok=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """With pytest -n: tests that share a sandbox root go to one worker."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "loadgroup"
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs root")
+    if item.get_closest_marker("user") and os.geteuid() == 0 and not shutil.which("setpriv"):
+        need.missing("setpriv")
+
+
+@pytest.fixture
+def case(tmp_path):
+    """An empty private directory for one program and its libraries."""
+    yield PrivateDir(tmp_path / "case")
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.fixture
+def sampler(case):
+    """The program that uses a bit of everything, with its libraries and libc, not prelinked yet."""
+    case.library("libbase.so", build.CASES / "base.c")
+    case.library("libuser.so", build.CASES / "user.c", ["libbase.so"])
+    case.program(build.CASES / "sampler.c", ["libuser.so", "libbase.so"])
+    case.adopt()
+    return case
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A small sandbox root with a shell; removed and unmounted afterwards."""
+    with Root(tmp_path / "root") as made:
+        yield made
+    shutil.rmtree(tmp_path, ignore_errors=True)

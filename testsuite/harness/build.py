@@ -1,0 +1,51 @@
+"""Compiles the small programs and libraries of the tests, each content once per session."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from harness import need
+
+TESTSUITE = Path(__file__).resolve().parent.parent
+CASES = TESTSUITE / "cases"
+BUILD = Path(os.environ.get("FASTPRELINK_BUILD", TESTSUITE.parent / "build")).resolve()
+TOOL = BUILD / "src" / "fastprelink"
+RUNTIME = BUILD / "runtime" / "rt"
+
+cache = None  # a directory that all workers of the session share; conftest.py sets it
+
+SUFFIX = {"c": ".c", "c++": ".cc", "asm": ".s"}
+COMPILER = {"c": "gcc", "c++": "g++", "asm": "gcc"}
+
+
+def compile_c(source, name="output", flags=(), libs=(), lang="c", cc=None, depends=()):
+    """Compiles SOURCE (text, or a path) to a file in the cache and returns it.  LIBS are linked by file name."""
+    cc = need.tool(cc or COMPILER[lang])
+    include = ["-I", str(source.parent)] if isinstance(source, Path) else []
+    text = source.read_text() if isinstance(source, Path) else source
+    parts = [cc, name, lang, text, *flags] + [f"{lib.name} {digest(lib)}" for lib in libs]
+    parts += [digest(path) for path in depends]
+    key = hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:24]
+    output = cache / key / name
+    if output.exists():
+        return output
+    work = Path(tempfile.mkdtemp(dir=cache))
+    (work / ("source" + SUFFIX[lang])).write_text(text)
+    for lib in libs:
+        shutil.copyfile(lib, work / lib.name)
+    line = [cc, "-O1", "-w", *include, "-o", name, "source" + SUFFIX[lang], *flags,
+            "-Wl,--no-as-needed,-rpath-link,.", *(f"./{lib.name}" for lib in libs)]
+    done = subprocess.run(line, cwd=work, capture_output=True, text=True)
+    assert done.returncode == 0, " ".join(map(str, line)) + "\n" + done.stderr
+    try:
+        work.rename(output.parent)
+    except OSError:  # another worker was first
+        shutil.rmtree(work)
+    return output
+
+
+def digest(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,51 @@
+"""What files are: their bytes, and everything an inode remembers."""
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def digests(*trees):
+    """{path: SHA-256, or the target of a symbolic link} of every file below TREES, on one file system."""
+    found = {}
+    for tree in trees:
+        device = os.lstat(tree).st_dev
+        for directory, directories, names in os.walk(tree):
+            directories[:] = [name for name in directories
+                              if os.lstat(os.path.join(directory, name)).st_dev == device]
+            for name in names:
+                path = os.path.join(directory, name)
+                found[path] = digest(path)
+    return found
+
+
+def digest(path):
+    if os.path.islink(path):
+        return "-> " + os.readlink(path)
+    if not os.path.isfile(path):
+        return "special"
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def changed(before, after):
+    """The paths that differ between two results of digests()."""
+    return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+
+
+def attributes(path):
+    """Everything about a file that must survive its replacement."""
+    status = os.stat(path)
+    extended = {name: os.getxattr(path, name) for name in os.listxattr(path)}
+    return status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, extended
+
+
+def identity(path):
+    """What shows whether a file was touched at all."""
+    status = os.stat(path)
+    return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, digest(path)
+
+
+def identities(tree):
+    return {path: identity(path) for path in sorted(Path(tree).rglob("*"))
+            if path.is_file() and not path.is_symlink()}

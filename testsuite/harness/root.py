@@ -1,0 +1,129 @@
+"""A sandbox root: programs, the libraries they load, ld.so and the data they need, run by chroot.  Needs root."""
+
+import ctypes
+import os
+import shutil
+from pathlib import Path
+
+from harness import files, need
+from harness.run import REQUIRE, fastprelink, run
+from oracle import Oracle
+
+MS_RDONLY, MS_REMOUNT, MS_BIND, MNT_DETACH = 1, 32, 4096, 2
+LIBC = "usr/lib/x86_64-linux-gnu/libc.so.6"
+
+
+class Root:
+    """Mounts are this process's own (need.private_mounts), so even a killed session leaves none behind."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.mounts = []
+        if not need.private_mounts():
+            need.missing("permission to mount")
+        for name in ("usr/bin", "usr/sbin", "usr/lib64", "usr/lib/x86_64-linux-gnu", "etc", "proc",
+                     "dev", "tmp"):
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+        for name in ("bin", "sbin", "lib", "lib64"):
+            (self.path / name).symlink_to("usr/" + name)
+        self.mount("proc", "/proc", "proc")
+        for device in ("null", "zero", "urandom"):
+            os.mknod(self.path / "dev" / device, 0o20666, os.stat("/dev/" + device).st_rdev)
+        for name in ("/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/passwd", "/etc/group"):
+            self.copy(name)
+        self.add("/bin/sh", "/bin/true")
+
+    # Making it
+
+    def host(self, name):
+        """Where the file that is called NAME inside the root lies outside."""
+        return self.path / str(name).lstrip("/")
+
+    def copy(self, name):
+        """Copies a file (following its links, keeping each) or a directory from the system; never hard-links."""
+        source, target = Path(name), self.host(name)
+        if source.is_dir() and not source.is_symlink():
+            shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+            return
+        real = Path(os.path.realpath(source))
+        target_real = self.host(real)
+        target_real.parent.mkdir(parents=True, exist_ok=True)
+        if not target_real.exists():
+            shutil.copy2(real, target_real)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(target):
+            target.symlink_to(real)
+
+    def add(self, *programs, data=()):
+        """Copies PROGRAMS (or libraries that are opened later) with their closures, and the DATA paths."""
+        for program in programs:
+            self.copy(program)
+            listed = run(["/lib64/ld-linux-x86-64.so.2", "--list", os.path.realpath(program)])
+            for line in listed.stdout.splitlines():
+                words = line.split()
+                path = words[2] if len(words) > 2 and words[1] == "=>" else words[0]
+                if path.startswith("/"):
+                    self.copy(path)
+        for name in data:
+            self.copy(name)
+        self.copy("/lib64/ld-linux-x86-64.so.2")
+        done = run([need.tool("ldconfig"), "-r", self.path])
+        assert done.status == 0, done.stderr
+
+    def mount(self, source, name, kind):
+        libc = ctypes.CDLL(None, use_errno=True)
+        target = os.fsencode(self.host(name))
+        assert libc.mount(source.encode(), target, kind.encode(), 0, None) == 0, os.strerror(ctypes.get_errno())
+        self.mounts.append(target)
+
+    def share(self, name):
+        """Shows the system's directory NAME inside the root, read-only."""
+        self.host(name).mkdir(parents=True, exist_ok=True)
+        libc, target = ctypes.CDLL(None, use_errno=True), os.fsencode(self.host(name))
+        assert libc.mount(name.encode(), target, None, MS_BIND, None) == 0
+        self.mounts.append(target)
+        assert libc.mount(None, target, None, MS_REMOUNT | MS_BIND | MS_RDONLY, None) == 0
+
+    def close(self):
+        libc = ctypes.CDLL(None, use_errno=True)
+        for target in reversed(self.mounts):
+            libc.umount2(target, MNT_DETACH)
+        self.mounts = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    # Using it
+
+    @property
+    def libc(self):
+        return self.path / LIBC
+
+    def run(self, *command, env=None, user=None, **options):
+        line = [need.tool("chroot"), *(["--userspec", user] if user else []), self.path, *command]
+        return run(line, env=env, **options)
+
+    def run_fast(self, *command, env=None, **options):
+        done = self.run(*command, env={**REQUIRE, **(env or {})}, **options)
+        assert done.accelerated, done
+        return done
+
+    def prelink(self, *programs, options=("-f",), status=0):
+        return fastprelink(f"--root={self.path}", *options, *programs, status=status)
+
+    def undo(self, *programs):
+        return fastprelink(f"--root={self.path}", "-u", *(programs or ["-a"]))
+
+    def oracle(self, name, *command, env=None):
+        return Oracle(self.path.with_name(self.path.name + "-" + name), command, {**(env or {}), **REQUIRE},
+                      self.path)
+
+    def digests(self):
+        return files.digests(self.path)
+
+    def inside(self, paths):
+        """PATHS as they are called in the root."""
+        return {"/" + os.path.relpath(path, self.path) for path in paths}

@@ -1,0 +1,58 @@
+"""Running programs and the fastprelink command, and what came of it."""
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass, field
+
+from harness import build
+
+REQUIRE = {"FASTPRELINK": "require", "FASTPRELINK_DEBUG": "1"}
+DEBUG = {"FASTPRELINK_DEBUG": "1"}
+NOTE = re.compile(r"^fastprelink: (?:accelerated|declined).*\n?", re.MULTILINE)
+
+
+@dataclass
+class Result:
+    """Output and exit status; NOTES are the runtime's own lines, which take no part in comparisons."""
+
+    status: int
+    stdout: str
+    stderr: str
+    notes: list = field(default_factory=list, compare=False)
+
+    @property
+    def accelerated(self):
+        return bool(self.notes) and "accelerated" in self.notes[0]
+
+    @property
+    def declined(self):
+        """The number of the reason why the runtime did nothing, or None."""
+        found = re.match(r"fastprelink: declined \((\d+)\): \S", self.notes[0]) if self.notes else None
+        return int(found.group(1)) if found else None
+
+
+def run(command, env=None, timeout=120, **options):
+    """Runs COMMAND with exactly ENV (and a PATH).  Names of this machine in options go to subprocess.run."""
+    env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **(env or {})}
+    options.setdefault("stdin", subprocess.DEVNULL)
+    done = subprocess.run([str(word) for word in command], env=env, capture_output=True,
+                          timeout=timeout, **options)
+    stderr = done.stderr.decode(errors="replace")
+    notes = [note.strip() for note in NOTE.findall(stderr)]
+    return Result(done.returncode, done.stdout.decode(errors="replace"), NOTE.sub("", stderr), notes)
+
+
+def fastprelink(*arguments, status=0, env=None, timeout=300, **options):
+    """Runs the command; STATUS is the exit status it must have (None: any but a crash)."""
+    env = {"FASTPRELINK_RUNTIME_SOURCE": str(build.RUNTIME), **(env or {})}
+    done = run([build.TOOL, *arguments], env=env, timeout=timeout, **options)
+    assert done.status in ((0, 1, 2) if status is None else (status,)), done
+    return done
+
+
+def one_line(done, *words):
+    """Asserts that standard error is one line `fastprelink: ...` with all WORDS in it."""
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("fastprelink: "), done.stderr
+    for word in words:
+        assert str(word) in done.stderr, done.stderr

@@ -1,0 +1,53 @@
+"""The oracle itself: two plain runs are equal, and a wrong word is seen."""
+
+import pytest
+
+from harness import build, elf
+
+
+def two_plain_runs(case, corrupt=None, **options):
+    oracle = case.oracle(**options)
+    oracle.snapshot("plain")
+    oracle.snapshot("other", corrupt)
+    return oracle
+
+
+@pytest.mark.parametrize("randomize", [True, False], ids=["random", "setarch-R"])
+@pytest.mark.parametrize("pie", [True, False], ids=["pie", "no-pie"])
+def test_plain_equals_plain(sampler, pie, randomize):
+    sampler.program(build.CASES / "sampler.c", ["libuser.so", "libbase.so"], pie=pie)
+    two_plain_runs(sampler, randomize=randomize).compare("plain", "other")
+
+
+@pytest.mark.parametrize("stage", ["relocated", "entry"])
+def test_a_wrong_slot_is_reported(sampler, stage):
+    where = elf.slot(sampler.lib / "libuser.so", "hooked")
+    found = two_plain_runs(sampler, f"libuser.so:{where}").differences("plain", "other", stage)
+    assert found[0].startswith(f"{sampler.lib}/libuser.so+{where:#x}: word: type 1 hooked: plain ")
+    assert len(found) == 2 and found[1].endswith(" 1 differences")
+
+
+def test_a_wrong_slot_of_the_program_is_reported(sampler):
+    where = elf.slot(sampler.prog, "counter_pointer")
+    found = two_plain_runs(sampler, f":{where}").differences("plain", "other", "relocated")
+    assert found[0].startswith(f"program+{where:#x}: word: type 5 counter_pointer")
+
+
+def test_a_wrong_lazy_slot_is_reported(sampler):
+    where = elf.slot(sampler.lib / "libuser.so", "strtol")
+    found = two_plain_runs(sampler, f"libuser.so:{where}").differences("plain", "other", "relocated")
+    assert "type 7 strtol" in found[0]
+
+
+def test_a_word_without_relocation_is_reported(sampler):
+    where = elf.symbol(sampler.lib / "libuser.so", "hook") - 8
+    found = two_plain_runs(sampler, f"libuser.so:{where}").differences("plain", "other", "relocated")
+    assert found
+
+
+def test_another_library_is_reported(sampler):
+    oracle = sampler.oracle()
+    oracle.snapshot("plain")
+    oracle.env["LD_PRELOAD"] = sampler.lib / "libbase.so"
+    oracle.snapshot("other")
+    assert oracle.differences("plain", "other", "relocated")
