@@ -5,20 +5,27 @@
 runtime_headers = \
 	include/fastprelink/abi.h \
 	include/fastprelink/identity.h \
+	runtime/rt.h \
 	runtime/x86_64.h
+
+runtime_sources = \
+	runtime/check.c \
+	runtime/fill.c \
+	runtime/pages.c \
+	runtime/report.c \
+	runtime/rt.c
+runtime_objects = $(runtime_sources:.c=.rt.o)
 
 EXTRA_DIST += \
 	$(runtime_headers) \
-	runtime/rt-x86_64.S \
-	runtime/rt.c \
+	$(runtime_sources) \
 	runtime/rt.lds \
 	runtime/seal.c \
 	runtime/stub-x86_64.S
 
 noinst_DATA = runtime/rt
-runtime_objects = runtime/rt.rt.o runtime/rt-$(RUNTIME_MACHINE).rt.o
 CLEANFILES += $(runtime_objects) runtime/rt runtime/rt.bin runtime/rt.elf runtime/seal \
-	runtime/stub.rt.o runtime/stub.elf runtime/stub.bin lib/rewrite/stub_bytes.h
+	runtime/stub-$(RUNTIME_MACHINE).rt.o runtime/stub.elf runtime/stub.bin lib/rewrite/stub_bytes.h
 
 RUNTIME_COMPILE = $(CC) -I$(srcdir)/include -I$(srcdir)/runtime $(RUNTIME_CFLAGS) $(WARNING_CFLAGS)
 RUNTIME_LINK = $(CC) -nostdlib -static-pie -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,norelro \
@@ -35,20 +42,21 @@ refuse_relocations = \
 		echo "$@: a flat image cannot be relocated" >&2; rm -f $@; exit 1; \
 	fi
 
-runtime/rt.rt.o: runtime/rt.c $(runtime_headers) Makefile
+# Few and small files: each object depends on all headers.
+runtime/%.rt.o: runtime/%.c $(runtime_headers) Makefile
 	@$(MKDIR_P) $(@D)
-	$(AM_V_RT)$(RUNTIME_COMPILE) -c -o $@ $(srcdir)/runtime/rt.c
+	$(AM_V_RT)$(RUNTIME_COMPILE) -c -o $@ $<
 
-runtime/rt-$(RUNTIME_MACHINE).rt.o: runtime/rt-$(RUNTIME_MACHINE).S $(runtime_headers) Makefile
+runtime/%.rt.o: runtime/%.S $(runtime_headers) Makefile
 	@$(MKDIR_P) $(@D)
-	$(AM_V_RT)$(RUNTIME_COMPILE) -c -o $@ $(srcdir)/runtime/rt-$(RUNTIME_MACHINE).S
+	$(AM_V_RT)$(RUNTIME_COMPILE) -c -o $@ $<
 
 runtime/rt.elf: $(runtime_objects) runtime/rt.lds
 	$(AM_V_RT)$(RUNTIME_LINK) -Wl,-T,$(srcdir)/runtime/rt.lds -o $@ $(runtime_objects)
 	@$(refuse_relocations)
 
 runtime/rt.bin: runtime/rt.elf
-	$(AM_V_RT)$(OBJCOPY) -O binary $< $@
+	$(AM_V_RT)$(OBJCOPY) -O binary -j .image $< $@
 
 runtime/seal: runtime/seal.c include/fastprelink/abi.h
 	@$(MKDIR_P) $(@D)
@@ -57,11 +65,7 @@ runtime/seal: runtime/seal.c include/fastprelink/abi.h
 runtime/rt: runtime/rt.bin runtime/seal
 	$(AM_V_RT)runtime/seal runtime/rt.bin $@ && chmod 755 $@
 
-runtime/stub.rt.o: runtime/stub-$(RUNTIME_MACHINE).S $(runtime_headers) Makefile
-	@$(MKDIR_P) $(@D)
-	$(AM_V_RT)$(RUNTIME_COMPILE) -c -o $@ $(srcdir)/runtime/stub-$(RUNTIME_MACHINE).S
-
-runtime/stub.elf: runtime/stub.rt.o
+runtime/stub.elf: runtime/stub-$(RUNTIME_MACHINE).rt.o
 	$(AM_V_RT)$(RUNTIME_LINK) -Wl,-e,fp_stub -o $@ $<
 	@$(refuse_relocations)
 

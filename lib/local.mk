@@ -1,0 +1,31 @@
+# libfastprelink: the engine.  A convenience library; its interface is not for installing yet.
+
+noinst_LIBRARIES += lib/libfastprelink.a
+lib_libfastprelink_a_SOURCES = \
+	lib/arena.c \
+	lib/arena.h \
+	lib/elf/check.c \
+	lib/elf/dynamic.c \
+	lib/elf/internal.h \
+	lib/elf/object.c \
+	lib/elf/object.h \
+	lib/elf/versions.c \
+	lib/graph/closure.h \
+	lib/reason.c \
+	lib/reason.h \
+	lib/reloc/machines.h \
+	lib/reloc/reloc.c \
+	lib/reloc/reloc.h \
+	lib/reloc/x86_64.c \
+	lib/rewrite/buffer.c \
+	lib/rewrite/calls.h \
+	lib/rewrite/commit.c \
+	lib/rewrite/commit.h \
+	lib/rewrite/digest.c \
+	lib/rewrite/digest.h \
+	lib/rewrite/undo.c \
+	lib/rewrite/undo.h \
+	lib/rewrite/undo_format.h \
+	lib/system/run.h
+
+libfastprelink_libs = lib/libfastprelink.a $(LIBELF_LIBS) $(ZSTD_LIBS) $(NETTLE_LIBS)
