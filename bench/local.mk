@@ -1,0 +1,6 @@
+# bench/launch measures; bench/start and ./demo drive it.
+
+noinst_PROGRAMS += bench/launch
+bench_launch_SOURCES = bench/launch.c
+
+EXTRA_DIST += bench/README.md bench/start bench/demo.py bench/measure.py
