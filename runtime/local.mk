@@ -11,6 +11,7 @@ runtime_headers = \
 runtime_sources = \
 	runtime/check.c \
 	runtime/fill.c \
+	runtime/memory.c \
 	runtime/pages.c \
 	runtime/report.c \
 	runtime/rt.c
@@ -29,7 +30,7 @@ CLEANFILES += $(runtime_objects) runtime/rt runtime/rt.bin runtime/rt.elf runtim
 
 RUNTIME_COMPILE = $(CC) -I$(srcdir)/include -I$(srcdir)/runtime $(RUNTIME_CFLAGS) $(WARNING_CFLAGS)
 RUNTIME_LINK = $(CC) -nostdlib -static-pie -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,norelro \
-	-Wl,--no-undefined
+	-Wl,--no-undefined -Wl,--gc-sections $(RUNTIME_LDFLAGS)
 
 AM_V_RT = $(am__v_RT_@AM_V@)
 am__v_RT_ = $(am__v_RT_@AM_DEFAULT_V@)
