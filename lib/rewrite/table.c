@@ -1,0 +1,515 @@
+/* table.c - builds the table that lets the runtime fill the words of one closure.
+
+   Theory of operation.  The runtime walks each object's own relocation tables, which are mapped anyway; what it
+   lacks is what the symbols bind to.  Linkers sort relocations by symbol, so the words of one symbol stand together: a
+   "run".  The table therefore holds one value (four bytes) and one target code (one byte) per run, in the order in which
+   the runtime meets the runs, and no index at all.  fill_words() in the runtime and bind_runs() here must walk alike.
+
+   What cannot be computed beforehand is residual: it goes, as an ordinary relocation, into a short table that the runtime
+   gives to ld.so instead of the object's own. */
+#include "table.h"
+
+#include <errno.h>
+#include <fastprelink/identity.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PAGE = 4096, WHOLE_SEGMENT_LIMIT = 1 << 30 };
+
+/* The table while it grows. */
+struct builder {
+	const struct fp_closure *closure;
+	struct fp_binder *binder;
+	size_t carrier;
+	struct fp_table_object *records;
+	struct fp_table_ifunc ifuncs[FP_MAX_IFUNCS];
+	uint32_t ifunc_count;
+	struct fp_buffer
+		*streams; /* one per object: its part of the table, offsets from its own start */
+	struct fp_table_counts counts;
+};
+
+/* One holder while its runs are bound. */
+struct holder {
+	size_t index;
+	const struct fp_object *object;
+	uint32_t *values;
+	uint8_t *targets;
+	uint32_t run_count;
+	uint16_t target_list[FP_MAX_TARGETS];
+	uint32_t target_count;
+	int16_t *codes; /* by member: its target code, 0: none yet */
+	struct fp_buffer residual;
+};
+
+static fp_addr object_base(const struct fp_object *object)
+{
+	for (unsigned i = 0; i < object->phnum; i++)
+		if (object->phdr[i].p_type == PT_LOAD)
+			return object->phdr[i].p_vaddr & ~(fp_addr)(PAGE - 1);
+	return 0;
+}
+
+/* True when everything the runtime would write in OBJECT lies in segments that are writable at start. */
+static bool words_are_writable(const struct fp_object *object)
+{
+	const struct fp_rela_table *tables[] = { &object->rela, &object->jmprel };
+	const Elf64_Phdr *last = NULL;
+
+	for (unsigned t = 0; t < 2; t++)
+		for (size_t i = 0; i < tables[t]->count; i++) {
+			fp_addr at = tables[t]->rela[i].r_offset;
+
+			if (last && at >= last->p_vaddr && at - last->p_vaddr < last->p_memsz)
+				continue;
+			last = NULL;
+			for (unsigned p = 0; p < object->phnum; p++)
+				if (object->phdr[p].p_type == PT_LOAD &&
+				    (object->phdr[p].p_flags & PF_W) &&
+				    at >= object->phdr[p].p_vaddr &&
+				    at - object->phdr[p].p_vaddr < object->phdr[p].p_memsz)
+					last = &object->phdr[p];
+			if (!last)
+				return false;
+		}
+	return true;
+}
+
+/* Whether the runtime fills the words of member INDEX.  Objects that ld.so relocates before the carrier may be
+   read-only by the time the stub runs; only those that depend on the carrier are certain to come after it. */
+static bool is_filled(const struct fp_closure *closure, size_t index, size_t carrier)
+{
+	const struct fp_member *member = &closure->members[index];
+	const struct fp_object *object = member->object;
+
+	return !member->is_loader && index != carrier &&
+	       member->relocation_rank > closure->members[carrier].relocation_rank &&
+	       fp_closure_reaches(closure, index, carrier) && object->dynamic_writable &&
+	       !(object->flags & DF_TEXTREL) && object->rela.count && words_are_writable(object);
+}
+
+static void count_object(const struct fp_object *object, bool filled,
+			 struct fp_table_counts *counts)
+{
+	uint64_t relr = 0;
+
+	for (size_t i = 0; i < object->relr_count; i++)
+		relr += object->relr[i] & 1 ? (uint64_t)__builtin_popcountll(object->relr[i]) - 1
+					    : 1;
+	counts->relocations += object->rela.count + object->jmprel.count + relr;
+	if (!filled) {
+		counts->left += object->rela.count + object->jmprel.count + relr;
+		counts->left_objects++;
+		return;
+	}
+	counts->relative += object->relative_count + relr;
+	counts->resolved += object->relative_count + relr;
+	if (!fp_object_binds_now(object))
+		counts->lazy += object->jmprel.count;
+}
+
+void fp_table_count(const struct fp_closure *closure, size_t carrier,
+		    struct fp_table_counts *ret_counts)
+{
+	*ret_counts = (struct fp_table_counts){ 0 };
+	for (size_t i = 0; i < closure->count; i++) {
+		const struct fp_object *object = closure->members[i].object;
+		bool filled = is_filled(closure, i, carrier);
+
+		count_object(object, filled, ret_counts);
+		if (filled) {
+			uint64_t words = object->rela.count - object->relative_count;
+
+			if (fp_object_binds_now(object))
+				words += object->jmprel.count;
+			ret_counts->resolved += words;
+			ret_counts->symbols += words;
+		}
+	}
+}
+
+/* The code of member TARGET in the holder's list; FP_TARGET_RESIDUAL when the list is full. */
+static uint8_t target_code(struct holder *holder, size_t target)
+{
+	if (!holder->codes[target]) {
+		if (holder->target_count == FP_MAX_TARGETS)
+			return FP_TARGET_RESIDUAL;
+		holder->codes[target] = (int16_t)(FP_TARGET_FIRST + holder->target_count);
+		holder->target_list[holder->target_count++] = (uint16_t)target;
+	}
+	return (uint8_t)holder->codes[target];
+}
+
+/* The index of the IFUNC VALUE of member OBJECT in the table's list, or -1 when that is full. */
+static int64_t ifunc_index(struct builder *builder, size_t object, uint32_t value)
+{
+	for (uint32_t i = 0; i < builder->ifunc_count; i++)
+		if (builder->ifuncs[i].object == object && builder->ifuncs[i].value == value)
+			return i;
+	if (builder->ifunc_count == FP_MAX_IFUNCS)
+		return -1;
+	builder->ifuncs[builder->ifunc_count] = (struct fp_table_ifunc){ (uint32_t)object, value };
+	return builder->ifunc_count++;
+}
+
+/* Encodes BINDING as the value and the target code of a run. */
+static void encode(struct builder *builder, struct holder *holder, const struct fp_binding *binding,
+		   uint32_t *ret_value, uint8_t *ret_target)
+{
+	const Elf64_Sym *symbol = binding->symbol;
+	uint64_t value;
+
+	*ret_value = 0;
+	*ret_target = FP_TARGET_RESIDUAL;
+	if (binding->bound == FP_BOUND_NOTHING) {
+		*ret_target = FP_TARGET_ABSOLUTE;
+		return;
+	}
+	if (binding->bound != FP_BOUND_SYMBOL || ELF64_ST_TYPE(symbol->st_info) == STT_TLS)
+		return;
+	if (symbol->st_shndx == SHN_ABS) {
+		if (symbol->st_value > UINT32_MAX ||
+		    ELF64_ST_TYPE(symbol->st_info) == STT_GNU_IFUNC)
+			return;
+		*ret_value = (uint32_t)symbol->st_value;
+		*ret_target = FP_TARGET_ABSOLUTE;
+		return;
+	}
+	value = symbol->st_value - object_base(builder->closure->members[binding->object].object);
+	if (value > UINT32_MAX)
+		return;
+	*ret_value = (uint32_t)value;
+	if (ELF64_ST_TYPE(symbol->st_info) == STT_GNU_IFUNC && symbol->st_shndx != SHN_UNDEF) {
+		/* Only the carrier is relocated by then, so only its resolvers may run (those of ld.so are not IFUNCs). */
+		int64_t index = binding->object == builder->carrier
+					? ifunc_index(builder, binding->object, *ret_value)
+					: -1;
+
+		if (index < 0)
+			return;
+		*ret_value = (uint32_t)index;
+		*ret_target = FP_TARGET_IFUNC;
+		return;
+	}
+	*ret_target = target_code(holder, binding->object);
+}
+
+static int add_residual(struct builder *builder, struct holder *holder, const Elf64_Rela *rela)
+{
+	builder->counts.residual++;
+	return fp_buffer_append(&holder->residual, rela, sizeof(*rela));
+}
+
+/* Walks COUNT relocations as the runtime's fill_words does. */
+static int bind_runs(struct builder *builder, struct holder *holder, const Elf64_Rela *rela,
+		     size_t count)
+{
+	uint64_t symbol = UINT64_MAX;
+	uint8_t target = FP_TARGET_RESIDUAL;
+	int error = 0;
+
+	for (const Elf64_Rela *end = rela + count; rela < end && !error; rela++) {
+		uint32_t type = (uint32_t)ELF64_R_TYPE(rela->r_info);
+		const struct fp_reloc_type *properties =
+			fp_machine_reloc(holder->object->machine, type);
+		struct fp_binding binding = { 0 };
+
+		switch (properties->kind) {
+		case FP_RELOC_NONE:
+			continue;
+		case FP_RELOC_RELATIVE:
+			builder->counts.relative++;
+			builder->counts.resolved++;
+			continue;
+		case FP_RELOC_WORD:
+		case FP_RELOC_SLOT:
+		case FP_RELOC_JUMP_SLOT:
+			break;
+		default:
+			error = add_residual(builder, holder, rela);
+			continue;
+		}
+		if (ELF64_R_SYM(rela->r_info) != symbol) {
+			uint32_t run = holder->run_count++;
+
+			symbol = ELF64_R_SYM(rela->r_info);
+			builder->counts.symbols++;
+			error = fp_bind(builder->binder, holder->index, (uint32_t)symbol,
+					properties->lookup_class, &binding);
+			if (error)
+				return error;
+			encode(builder, holder, &binding, &holder->values[run],
+			       &holder->targets[run]);
+			target = holder->targets[run];
+		}
+		if (target == FP_TARGET_RESIDUAL || binding.first_unique)
+			error = add_residual(builder, holder, rela);
+		if (target != FP_TARGET_RESIDUAL)
+			builder->counts.resolved++;
+	}
+	return error;
+}
+
+static uint16_t dynamic_entry(const struct fp_object *object, int64_t tag)
+{
+	uint16_t found = FP_NO_ENTRY;
+
+	for (size_t i = 0; i < object->dynamic_count && i < FP_NO_ENTRY; i++)
+		if (object->dynamic[i].d_tag == tag)
+			found = (uint16_t)i;
+	return found;
+}
+
+static fp_addr dynamic_value(const struct fp_object *object, int64_t tag)
+{
+	uint16_t entry = dynamic_entry(object, tag);
+
+	return entry == FP_NO_ENTRY ? 0 : object->dynamic[entry].d_un.d_ptr;
+}
+
+/* The part of the record that says what to fill. */
+static void describe(const struct fp_object *object, struct fp_table_object *record)
+{
+	record->relative_count = (uint32_t)object->relative_count;
+	record->rela = object->rela.addr;
+	record->rela_count = (uint32_t)object->rela.count;
+	record->jmprel = object->jmprel.addr;
+	record->jmprel_count = (uint32_t)object->jmprel.count;
+	record->relr = dynamic_value(object, 36 /* DT_RELR */);
+	record->relr_count = (uint32_t)object->relr_count;
+	record->rela_entry = dynamic_entry(object, DT_RELA);
+	record->relasz_entry = dynamic_entry(object, DT_RELASZ);
+	record->relacount_entry = dynamic_entry(object, DT_RELACOUNT);
+	record->pltrelsz_entry = dynamic_entry(object, DT_PLTRELSZ);
+	record->relrsz_entry = dynamic_entry(object, 35 /* DT_RELRSZ */);
+}
+
+/* Puts the holder's arrays into its stream; the offsets are made absolute when the streams are joined. */
+static int write_stream(struct holder *holder, struct fp_buffer *stream,
+			struct fp_table_object *record)
+{
+	int error;
+
+	record->run_count = holder->run_count;
+	record->residual = 0;
+	record->residual_count = (uint32_t)(holder->residual.size / sizeof(Elf64_Rela));
+	error = fp_buffer_append(stream, holder->residual.bytes, holder->residual.size);
+	record->values = (uint32_t)stream->size;
+	if (!error)
+		error = fp_buffer_append(stream, holder->values,
+					 holder->run_count * sizeof(uint32_t));
+	record->target_list = (uint32_t)stream->size;
+	record->target_count = holder->target_count;
+	if (!error)
+		error = fp_buffer_append(stream, holder->target_list,
+					 holder->target_count * sizeof(uint16_t));
+	record->targets = (uint32_t)stream->size;
+	if (!error)
+		error = fp_buffer_append(stream, holder->targets, holder->run_count);
+	return error ? error : fp_buffer_align(stream, 8);
+}
+
+static int fill_member(struct builder *builder, size_t index)
+{
+	const struct fp_object *object = builder->closure->members[index].object;
+	struct fp_table_object *record = &builder->records[index];
+	bool now = fp_object_binds_now(object);
+	size_t words =
+		object->rela.count - object->relative_count + (now ? object->jmprel.count : 0);
+	struct holder holder = {
+		.index = index,
+		.object = object,
+		.values = calloc(words + 1, sizeof(uint32_t)),
+		.targets = calloc(words + 1, 1),
+		.codes = calloc(builder->closure->count, sizeof(int16_t)),
+	};
+	int error = holder.values && holder.targets && holder.codes ? 0 : -ENOMEM;
+
+	record->flags = FP_OBJECT_FILL | (now ? (uint32_t)FP_OBJECT_BIND_NOW : 0);
+	describe(object, record);
+	if (!error)
+		error = bind_runs(builder, &holder, object->rela.rela + object->relative_count,
+				  object->rela.count - object->relative_count);
+	if (!error && now)
+		error = bind_runs(builder, &holder, object->jmprel.rela, object->jmprel.count);
+	if (!error)
+		error = write_stream(&holder, &builder->streams[index], record);
+	free(holder.values);
+	free(holder.targets);
+	free(holder.codes);
+	fp_buffer_free(&holder.residual);
+	return error;
+}
+
+/* Objects that ld.so relocates by itself look unique symbols up too, and may enter them first. */
+static int bind_left_member(struct builder *builder, size_t index)
+{
+	const struct fp_object *object = builder->closure->members[index].object;
+	const struct fp_rela_table *tables[] = { &object->rela, &object->jmprel };
+	struct fp_binding binding;
+	int error = 0;
+
+	for (unsigned t = 0; t < (fp_object_binds_now(object) ? 2 : 1); t++)
+		for (size_t i = 0; i < tables[t]->count && !error; i++) {
+			uint64_t info = tables[t]->rela[i].r_info;
+			const struct fp_reloc_type *type =
+				fp_machine_reloc(object->machine, (uint32_t)ELF64_R_TYPE(info));
+
+			if (type->has_symbol && ELF64_R_SYM(info))
+				error = fp_bind(builder->binder, index, (uint32_t)ELF64_R_SYM(info),
+						type->lookup_class, &binding);
+		}
+	return error;
+}
+
+/* Binds all members in the order in which ld.so relocates them. */
+static int bind_members(struct builder *builder)
+{
+	const struct fp_closure *closure = builder->closure;
+	size_t *order = calloc(closure->count, sizeof(size_t));
+	int error = order ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < closure->count && !error; i++)
+		order[closure->members[i].relocation_rank] = i;
+	for (size_t i = 0; i < closure->count && !error; i++) {
+		size_t index = order[i];
+		bool filled = is_filled(closure, index, builder->carrier);
+
+		count_object(closure->members[index].object, filled, &builder->counts);
+		error = filled ? fill_member(builder, index) : bind_left_member(builder, index);
+	}
+	free(order);
+	return error;
+}
+
+int fp_table_identify(const struct fp_object *object, struct fp_table_object *record,
+		      struct fp_why *why)
+{
+	const void *bytes = object->build_id;
+
+	record->base = object_base(object);
+	record->dynamic = object->dynamic_addr;
+	record->dynamic_count = (uint32_t)object->dynamic_count;
+	record->identity_start = object->build_id_addr;
+	record->identity_size = (uint32_t)object->build_id_size;
+	if (!bytes) {
+		const Elf64_Phdr *first = NULL;
+
+		for (unsigned i = 0; i < object->phnum && !first; i++)
+			if (object->phdr[i].p_type == PT_LOAD)
+				first = &object->phdr[i];
+		if (!first || (first->p_flags & (PF_R | PF_W)) != PF_R ||
+		    first->p_filesz > WHOLE_SEGMENT_LIMIT)
+			return fp_why_set(why, FP_REASON_UNSUPPORTED, object->path,
+					  "no build id, and its first segment is writable");
+		record->identity_start = first->p_vaddr;
+		record->identity_size = (uint32_t)first->p_filesz;
+		bytes = object->image + first->p_offset;
+	}
+	record->identity =
+		fp_identity(object->dynamic, record->dynamic_count, bytes, record->identity_size);
+	return 0;
+}
+
+/* Joins header, records, IFUNCs and streams; makes every offset count from the table's start. */
+static int join(struct builder *builder, fp_addr stub, struct fp_buffer *ret_table)
+{
+	size_t count = builder->closure->count;
+	struct fp_table header = {
+		.magic = FP_TABLE_MAGIC,
+		.version = FP_TABLE_VERSION,
+		.object_count = (uint32_t)count,
+		.carrier = (uint32_t)builder->carrier,
+		.loader = (uint32_t)builder->closure->loader_index,
+		.objects = sizeof(header),
+		.ifuncs = (uint32_t)(sizeof(header) + count * sizeof(struct fp_table_object)),
+		.ifunc_count = builder->ifunc_count,
+		.word_count = builder->counts.resolved,
+		.stub = stub,
+	};
+	uint64_t position = header.ifuncs + builder->ifunc_count * sizeof(struct fp_table_ifunc);
+	int error;
+
+	header.fills = (uint32_t)position;
+	for (size_t i = 0; i < count; i++) {
+		struct fp_table_object *record = &builder->records[i];
+
+		if (!(record->flags & FP_OBJECT_FILL))
+			continue;
+		record->residual += (uint32_t)position;
+		record->values += (uint32_t)position;
+		record->target_list += (uint32_t)position;
+		record->targets += (uint32_t)position;
+		position += builder->streams[i].size;
+		if (position > INT32_MAX)
+			return -EFBIG;
+	}
+	header.size = (uint32_t)position;
+	error = fp_buffer_reserve(ret_table, position);
+	if (!error)
+		error = fp_buffer_append(ret_table, &header, sizeof(header));
+	if (!error)
+		error = fp_buffer_append(ret_table, builder->records,
+					 count * sizeof(struct fp_table_object));
+	if (!error)
+		error = fp_buffer_append(ret_table, builder->ifuncs,
+					 builder->ifunc_count * sizeof(struct fp_table_ifunc));
+	for (size_t i = 0; i < count && !error; i++)
+		error = fp_buffer_append(ret_table, builder->streams[i].bytes,
+					 builder->streams[i].size);
+	return error;
+}
+
+int fp_table_build(const struct fp_closure *closure, size_t carrier, fp_addr stub,
+		   struct fp_buffer *ret_table, struct fp_table_counts *ret_counts,
+		   struct fp_why *why)
+{
+	struct builder *builder;
+	const char *program = closure->members[0].name;
+	int error = 0;
+
+	if (closure->count > FP_MAX_OBJECTS)
+		return fp_why_set(why, FP_REASON_UNSUPPORTED, program, "more than %d objects",
+				  FP_MAX_OBJECTS);
+	builder = calloc(1, sizeof(*builder));
+	if (!builder)
+		return fp_why_system(why, ENOMEM, program, "build table");
+	builder->closure = closure;
+	builder->carrier = carrier;
+	builder->records = calloc(closure->count, sizeof(struct fp_table_object));
+	builder->streams = calloc(closure->count, sizeof(struct fp_buffer));
+	if (!builder->records || !builder->streams)
+		error = -ENOMEM;
+	if (!error)
+		error = fp_binder_new(closure, &builder->binder, why);
+	for (size_t i = 0; i < closure->count && !error; i++) {
+		error = fp_table_identify(closure->members[i].object, &builder->records[i], why);
+		if (error)
+			goto out;
+	}
+	if (!error)
+		error = bind_members(builder);
+	if (!error)
+		error = join(builder, stub, ret_table);
+	if (error)
+		error = fp_why_system(why, -error, program, "build table");
+	*ret_counts = builder->counts;
+out:
+	for (size_t i = 0; builder->streams && i < closure->count; i++)
+		fp_buffer_free(&builder->streams[i]);
+	fp_binder_free(builder->binder);
+	free(builder->streams);
+	free(builder->records);
+	free(builder);
+	return error;
+}
+
+int fp_table_finish(struct fp_table *table, const struct fp_object *program, struct fp_why *why)
+{
+	struct fp_table_object *records =
+		(struct fp_table_object *)((char *)table + table->objects);
+	int error = fp_table_identify(program, &records[0], why);
+
+	table->checksum = fp_checksum((const uint64_t *)table + 3, table->size / 8 - 3);
+	return error;
+}

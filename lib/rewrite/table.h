@@ -1,0 +1,39 @@
+/* table.h - the table that lets the runtime fill the words of one closure. */
+#ifndef FP_TABLE_BUILD_H
+#define FP_TABLE_BUILD_H
+
+#include <fastprelink/abi.h>
+
+#include "../bind/bind.h"
+#include "undo.h"
+
+/* What the table does with the relocations of a closure, counted in words. */
+struct fp_table_counts {
+	uint64_t relocations;  /* all that ld.so processes at start, lazy ones included */
+	uint64_t resolved;     /* filled from the table */
+	uint64_t relative;     /* of resolved */
+	uint64_t lazy;         /* PLT slots that ld.so binds when they are first called */
+	uint64_t residual;     /* entries left to ld.so in objects that are filled */
+	uint64_t left;         /* relocations of objects left to ld.so altogether */
+	uint64_t left_objects; /* such objects, carrier and ld.so included */
+	uint64_t symbols;      /* look-ups that ld.so is spared */
+};
+
+/* Counts without binding anything: how much there is to gain. */
+void fp_table_count(const struct fp_closure *closure, size_t carrier,
+		    struct fp_table_counts *ret_counts);
+
+/* Builds the table of CLOSURE into *RET_TABLE, complete but for what depends on where the program's own sections
+   end up: fp_table_finish does that.  CARRIER is the member with the stub, STUB the stub's address in it. */
+int fp_table_build(const struct fp_closure *closure, size_t carrier, fp_addr stub,
+		   struct fp_buffer *ret_table, struct fp_table_counts *ret_counts,
+		   struct fp_why *why);
+
+/* Records PROGRAM, the rewritten image, as what the table belongs to, and sets the checksum. */
+int fp_table_finish(struct fp_table *table, const struct fp_object *program, struct fp_why *why);
+
+/* Fills the part of RECORD that tells OBJECT from any other. */
+int fp_table_identify(const struct fp_object *object, struct fp_table_object *record,
+		      struct fp_why *why);
+
+#endif
