@@ -33,7 +33,8 @@ class PrivateDir:
         return self._compile(self.path / where / name, source, libs, flags, lang, cc)
 
     def program(self, source, libs=(), flags=(), name="prog", pie=True, lang="c", cc=None):
-        flags = [*(["-fPIE", "-pie"] if pie else ["-fno-pie", "-no-pie"]), *flags]
+        kind = ["-fPIE", "-pie"] if pie else ["-fno-pie", "-no-pie"]
+        flags = [*kind, "-Wl,--allow-shlib-undefined", *flags]
         return self._compile(self.bin / name, source, libs, flags, lang, cc)
 
     def _compile(self, path, source, libs, flags, lang, cc):
