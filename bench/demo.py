@@ -36,9 +36,8 @@ ARGUMENTS = dict(shlex.split(command) for command in HEAVY_PROGRAMS)
 MOST_PROGRAMS = 4  # of those that are not named
 LDD_LINE = re.compile(r"^\s*(?P<name>\S+) => (?P<path>/.*) \(0x[0-9a-f]+\)$")
 HEAD = (
-    *("program", "libraries", "relocations", "resolved offline"),
-    *("plain min ms", "median", "prelinked min ms", "median", "ratio min", "median"),
-    *("dirty kB plain", "prelinked"),
+    *("program", "libraries", "relocations", "done offline"),
+    *("plain min, median ms", "prelinked min, median ms", "ratio", "dirty kB plain", "prelinked"),
 )
 
 
@@ -69,16 +68,13 @@ def heavy_programs():
     return list(found.values())[:MOST_PROGRAMS]
 
 
-def named_programs(commands):
-    result = []
-    for command in commands:
-        name, *arguments = shlex.split(command)
-        path = find_program(name)
-        if not path:
-            raise SystemExit(f"demo: {name}: no such ELF program")
-        known = ARGUMENTS.get(name, ARGUMENTS.get(os.path.basename(name), "--version"))
-        result.append([path, *(arguments or [known])])
-    return result
+def named_program(command):
+    name, *arguments = shlex.split(command)
+    path = find_program(name)
+    if not path:
+        raise Skip("no such ELF program")
+    known = ARGUMENTS.get(name, ARGUMENTS.get(os.path.basename(name), "--version"))
+    return [path, *(arguments or [known])]
 
 
 def libraries(program):
@@ -135,7 +131,8 @@ def prelink(build, folder, name):
         f"--runtime-source={build / 'runtime/rt'}",
         folder / "bin" / name,
     )
-    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    return next((line for line in lines if "relocations" in line), {})
 
 
 def undo_restores(build, plain, fast, name):
@@ -146,7 +143,8 @@ def undo_restores(build, plain, fast, name):
 
 
 def show(build, work, command, runs):
-    """Copies, prelinks and measures one program; gives its row of the table."""
+    """Copies, prelinks, measures and undoes one program; gives the prelinker's numbers, with the count of
+    libraries, and the comparison."""
     path, *arguments = command
     name = os.path.basename(path)
     folder = work / name
@@ -169,20 +167,16 @@ def show(build, work, command, runs):
         note(f"{path}: NOT ACCELERATED: {result['runtime']['declined']}")
     if not undo_restores(build, plain, fast, name):
         raise SystemExit(f"demo: {path}: undo did not restore the original")
-    return row(shlex.join(words), len(closure), found, result)
+    return {**found, "libraries": len(closure)}, result
 
 
-def row(command, library_count, found, result):
-    program = next((line for line in found if "relocations" in line), {})
+def row(command, found, result):
     plain, fast = result["plain"], result["fast"]
     return (
         command,
-        str(library_count),
-        str(program.get("relocations", "?")),
-        str(program.get("resolved", "?")),
-        *(f"{side[key]:.1f}" for side in (plain, fast) for key in ("min_ms", "median_ms")),
-        f"{result['ratio_min']:.2f}",
-        f"{result['ratio_median']:.2f}",
+        *(str(found.get(key, "?")) for key in ("libraries", "relocations", "resolved")),
+        *(f"{side['min_ms']:.1f}, {side['median_ms']:.1f}" for side in (plain, fast)),
+        f"{result['ratio_min']:.2f}, {result['ratio_median']:.2f}",
         *(f"{side['private_dirty_kb']}" for side in (plain, fast)),
     )
 
@@ -203,27 +197,35 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
-    commands = named_programs(options.program) if options.program else heavy_programs()
-    if options.list:
-        print("\n".join(map(shlex.join, commands)))
-        return 0
     work = options.build.resolve() / "demo"
+    commands, rows, failed = [], [], False
+    for command in options.program or map(shlex.join, heavy_programs()):
+        try:
+            commands.append(named_program(command))
+        except Skip as problem:
+            note(f"{command}: {problem}")
+            failed = True
+    if options.list:
+        print("".join(shlex.join(command) + "\n" for command in commands), end="")
+        return 0
     shutil.rmtree(work, ignore_errors=True)
     (work / "home").mkdir(parents=True)
-    rows = []
     for command in commands:
         try:
-            rows.append(show(options.build.resolve(), work, command, options.runs))
+            found, result = show(options.build.resolve(), work, command, options.runs)
+            rows.append(row(shlex.join([os.path.basename(command[0]), *command[1:]]), found, result))
+            failed |= "declined" in result["runtime"]
         except (Skip, measure.MeasureError) as problem:
             note(f"{command[0]}: {problem}")
+            failed = True
         if not options.keep:
             shutil.rmtree(work / os.path.basename(command[0]), ignore_errors=True)
     if not options.keep:
         shutil.rmtree(work, ignore_errors=True)
     if rows:
         print(measure.table([HEAD, *rows]))
-        note("the prelinked copies gave the same output, and undo restored their exact original bytes")
-    return 0 if len(rows) == len(commands) and rows else 1
+        note("both copies gave the same output, and undo restored the exact original bytes")
+    return 1 if failed or not rows else 0
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ install_packages()
 	[ -n "$missing" ] || return 0
 	if [ "$(id -u)" != 0 ]; then
 		say "packages are missing; as root, run this one command and start again:"
-		echo "    apt-get install --no-install-recommends" $missing >&2
+		echo "    apt-get update && apt-get install --no-install-recommends" $missing >&2
 		exit 1
 	fi
 	say "installing" $missing
@@ -80,7 +80,7 @@ build()
 
 build_quietly()
 {
-	if [ ! -e configure ] || [ configure.ac -nt configure ]; then
+	if [ ! -e configure ]; then
 		./autogen.sh || return 1
 	fi
 	if [ ! -e build/Makefile ]; then
