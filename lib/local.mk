@@ -4,6 +4,10 @@ noinst_LIBRARIES += lib/libfastprelink.a
 lib_libfastprelink_a_SOURCES = \
 	lib/arena.c \
 	lib/arena.h \
+	lib/bind/bind.c \
+	lib/bind/bind.h \
+	lib/bind/lookup.c \
+	lib/bind/lookup.h \
 	lib/elf/check.c \
 	lib/elf/dynamic.c \
 	lib/elf/internal.h \
@@ -23,6 +27,8 @@ lib_libfastprelink_a_SOURCES = \
 	lib/rewrite/commit.h \
 	lib/rewrite/digest.c \
 	lib/rewrite/digest.h \
+	lib/rewrite/table.c \
+	lib/rewrite/table.h \
 	lib/rewrite/undo.c \
 	lib/rewrite/undo.h \
 	lib/rewrite/undo_format.h \
