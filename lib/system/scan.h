@@ -1,0 +1,26 @@
+/* scan.h - finding ELF files in directories, and cheaply telling which ones are prelinked. */
+#ifndef FP_SCAN_H
+#define FP_SCAN_H
+
+#include <stdbool.h>
+
+/* Called with the host path of a file that was found; a result other than 0 ends the scan. */
+typedef int fp_scan_visit(const char *path, void *context);
+
+/* Calls VISIT for every regular file that starts as an ELF file does, below the directories DIRECTORIES (ended
+   by null).  Names are taken in byte order, each directory's before the next one's; symbolic links are not followed; a
+   file or directory with several names is met once, under the first one.  Kernel file systems (proc, sysfs and
+   the like) and automounter triggers are not entered.  What cannot be read is passed over.  Returns what VISIT
+   returned, 0 at the end, or -ENOMEM. */
+int fp_scan_elf(const char *const *directories, fp_scan_visit *visit, void *context);
+
+/* As fp_scan_elf for those files below ROOT (null: "/") that carry undo data: programs and carriers.  Looked
+   at are the directories of a system in which programs and libraries are installed:
+   bin, sbin, every lib*, usr, opt, srv, home and root.  /proc, /sys, /dev, /run, /tmp, /var, /mnt and /media
+   hold none, or those of other systems. */
+int fp_scan_prelinked(const char *root, fp_scan_visit *visit, void *context);
+
+/* True when PATH is an ELF file with a section of undo data.  Reads a few hundred bytes and believes none of them. */
+bool fp_scan_is_prelinked(const char *path);
+
+#endif
