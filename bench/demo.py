@@ -34,6 +34,7 @@ HEAVY_PROGRAMS = (
 )
 ARGUMENTS = dict(shlex.split(command) for command in HEAVY_PROGRAMS)
 MOST_PROGRAMS = 4  # of those that are not named
+NOTHING_TO_SHOW = 3  # exit status: ./demo installs a heavy program then
 LDD_LINE = re.compile(r"^\s*(?P<name>\S+) => (?P<path>/.*) \(0x[0-9a-f]+\)$")
 HEAD = (
     *("program", "libraries", "relocations", "done offline"),
@@ -205,6 +206,9 @@ def main():
         except Skip as problem:
             note(f"{command}: {problem}")
             failed = True
+    if not commands and not options.program:
+        note("none of the heavy programs that the demo knows is on this machine")
+        return NOTHING_TO_SHOW
     if options.list:
         print("".join(shlex.join(command) + "\n" for command in commands), end="")
         return 0
