@@ -226,7 +226,13 @@ static int bind_runs(struct builder *builder, struct holder *holder, const Elf64
 		case FP_RELOC_JUMP_SLOT:
 			break;
 		default:
-			error = add_residual(builder, holder, rela);
+			/* ld.so will look it up: that may enter a unique symbol. */
+			if (properties->has_symbol && ELF64_R_SYM(rela->r_info))
+				error = fp_bind(builder->binder, holder->index,
+						(uint32_t)ELF64_R_SYM(rela->r_info),
+						properties->lookup_class, &binding);
+			if (!error)
+				error = add_residual(builder, holder, rela);
 			continue;
 		}
 		if (ELF64_R_SYM(rela->r_info) != symbol) {

@@ -1,0 +1,211 @@
+/* carrier.c - puts the stub into the library that every program loads first.
+
+   Theory of operation.  The stub goes into the padding between the end of the code segment and the end of its last
+   page; the segment grows over it.  ld.so runs it because the last IRELATIVE relocation, the last of all relocations that
+   it processes in the object (glibc elf/do-rel.h:elf_dynamic_do_Rel), now names it as the resolver.  It finds the process's
+   auxiliary vector through a GOT slot of the library's own that ld.so has filled by then: the one for
+   __libc_stack_end, a public symbol of ld.so. */
+#include "carrier.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "image.h"
+#include "stub_bytes.h"
+
+enum {
+	PAGE = 4096,
+	STUB_ALIGN = 16,
+	PARAMETERS =
+		sizeof(fp_stub_bytes) - 2 * sizeof(int32_t), /* anchor, resolver; then the path */
+};
+
+static const char anchor_symbol[] = "__libc_stack_end";
+
+size_t fp_carrier_find(const struct fp_closure *closure)
+{
+	size_t found = closure->count;
+
+	for (size_t i = 1; i < closure->count; i++) {
+		if (fp_carrier_stub(closure->members[i].object))
+			return i;
+		if (strcmp(closure->members[i].soname, "libc.so.6") == 0)
+			found = i;
+	}
+	return found;
+}
+
+/* The last IRELATIVE relocation that ld.so processes, or null. */
+static const Elf64_Rela *last_irelative(const struct fp_object *object)
+{
+	const struct fp_rela_table *tables[] = { &object->jmprel, &object->rela };
+
+	for (unsigned t = 0; t < 2; t++)
+		for (size_t i = tables[t]->count; i-- > 0;) {
+			const Elf64_Rela *rela = &tables[t]->rela[i];
+
+			if (fp_machine_reloc(object->machine, (uint32_t)ELF64_R_TYPE(rela->r_info))
+				    ->kind == FP_RELOC_IRELATIVE)
+				return rela;
+		}
+	return NULL;
+}
+
+fp_addr fp_carrier_stub(const struct fp_object *object)
+{
+	const Elf64_Shdr *section = fp_object_section(object, FP_STUB_SECTION);
+	const Elf64_Rela *irelative = section ? last_irelative(object) : NULL;
+
+	return irelative && (fp_addr)irelative->r_addend == section->sh_addr ? section->sh_addr : 0;
+}
+
+bool fp_carrier_is_current(const struct fp_object *object, const char *runtime)
+{
+	const Elf64_Shdr *section = fp_object_section(object, FP_STUB_SECTION);
+	size_t path = strlen(runtime) + 1;
+	const unsigned char *bytes;
+
+	if (!section || section->sh_size != sizeof(fp_stub_bytes) + path ||
+	    !fp_carrier_stub(object))
+		return false;
+	bytes = object->image + section->sh_offset;
+	return memcmp(bytes, fp_stub_bytes, PARAMETERS) == 0 &&
+	       memcmp(bytes + sizeof(fp_stub_bytes), runtime, path) == 0;
+}
+
+/* The address of the GOT slot that ld.so fills with the anchor's address, or 0. */
+static fp_addr find_anchor(const struct fp_object *object)
+{
+	for (size_t i = object->relative_count; i < object->rela.count; i++) {
+		const Elf64_Rela *rela = &object->rela.rela[i];
+		const Elf64_Sym *symbol = &object->symtab[ELF64_R_SYM(rela->r_info)];
+		const struct fp_reloc_type *type =
+			fp_machine_reloc(object->machine, (uint32_t)ELF64_R_TYPE(rela->r_info));
+
+		if (type->kind == FP_RELOC_SLOT && symbol->st_shndx == SHN_UNDEF &&
+		    strcmp(object->strtab + symbol->st_name, anchor_symbol) == 0)
+			return rela->r_offset;
+	}
+	return 0;
+}
+
+/* The code segment with SIZE unused bytes behind it on its last page; *RET_ADDR is where they start. */
+static const Elf64_Phdr *find_padding(const struct fp_object *object, size_t size,
+				      fp_addr *ret_addr)
+{
+	for (unsigned i = 0; i < object->phnum; i++) {
+		const Elf64_Phdr *p = &object->phdr[i];
+		fp_addr start =
+			(p->p_vaddr + p->p_filesz + STUB_ALIGN - 1) & ~(fp_addr)(STUB_ALIGN - 1);
+		fp_addr end = (p->p_vaddr + p->p_filesz + PAGE - 1) & ~(fp_addr)(PAGE - 1);
+		fp_off offset = p->p_offset + p->p_filesz, limit = p->p_offset + (end - p->p_vaddr);
+		bool unused = limit <= object->size;
+
+		if (p->p_type != PT_LOAD || (p->p_flags & (PF_X | PF_W)) != PF_X ||
+		    p->p_filesz != p->p_memsz || start > end || end - start < size)
+			continue;
+		for (fp_off at = offset; unused && at < limit; at++)
+			unused = object->image[at] == 0;
+		for (unsigned j = 0; unused && j < object->phnum; j++) {
+			const Elf64_Phdr *other = &object->phdr[j];
+
+			if (other->p_type == PT_LOAD && j != i &&
+			    ((other->p_offset < limit &&
+			      other->p_offset + other->p_filesz > offset) ||
+			     (other->p_vaddr < end &&
+			      other->p_vaddr + other->p_memsz > p->p_vaddr)))
+				unused = false;
+		}
+		for (unsigned j = 1; unused && j < object->shnum; j++) {
+			const Elf64_Shdr *s = &object->shdr[j];
+
+			if (s->sh_type != SHT_NOBITS && s->sh_offset < limit &&
+			    s->sh_offset + s->sh_size > offset)
+				unused = false;
+		}
+		if (unused) {
+			*ret_addr = start;
+			return p;
+		}
+	}
+	return NULL;
+}
+
+/* Distance from the stub's parameters to ADDR; -ERANGE when it does not fit. */
+static int distance(fp_addr addr, fp_addr parameters, int32_t *ret_distance)
+{
+	int64_t value = (int64_t)(addr - parameters);
+
+	*ret_distance = (int32_t)value;
+	return *ret_distance == value ? 0 : -ERANGE;
+}
+
+static int make_stub(const struct fp_object *original, const char *runtime, fp_addr stub,
+		     fp_addr anchor, fp_addr resolver, unsigned char *bytes, struct fp_why *why)
+{
+	int32_t parameters[2];
+
+	if (distance(anchor, stub + PARAMETERS, &parameters[0]) != 0 ||
+	    distance(resolver, stub + PARAMETERS, &parameters[1]) != 0)
+		return fp_why_set(why, FP_REASON_NO_ROOM, original->path,
+				  "the stub would be too far away");
+	memcpy(bytes, fp_stub_bytes, PARAMETERS);
+	memcpy(bytes + PARAMETERS, parameters, sizeof(parameters));
+	memcpy(bytes + sizeof(fp_stub_bytes), runtime, strlen(runtime) + 1);
+	return 0;
+}
+
+int fp_carrier_rewrite(const struct fp_object *original, const char *runtime,
+		       struct fp_buffer *ret_file, struct fp_why *why)
+{
+	size_t size = sizeof(fp_stub_bytes) + strlen(runtime) + 1;
+	const Elf64_Rela *irelative = last_irelative(original);
+	fp_addr anchor = find_anchor(original), stub = 0;
+	const Elf64_Phdr *code = find_padding(original, size, &stub);
+	struct fp_image image;
+	Elf64_Phdr *grown;
+	Elf64_Rela *redirected;
+	fp_off offset;
+	int error;
+
+	if (!irelative || !anchor)
+		return fp_why_set(why, FP_REASON_NO_ANCHOR, original->path, "no %s",
+				  irelative ? anchor_symbol : "IRELATIVE relocation");
+	if (!code)
+		return fp_why_set(why, FP_REASON_NO_ROOM, original->path,
+				  "%zu bytes behind the code", size);
+	offset = code->p_offset + (stub - code->p_vaddr);
+
+	error = fp_image_begin(&image, original);
+	if (error)
+		goto out;
+	error = make_stub(original, runtime, stub, anchor, (fp_addr)irelative->r_addend,
+			  image.file.bytes + offset, why);
+	if (error) {
+		fp_image_free(&image);
+		return error;
+	}
+	redirected = (Elf64_Rela *)(image.file.bytes +
+				    ((const unsigned char *)irelative - original->image));
+	redirected->r_addend = (Elf64_Sxword)stub;
+	grown = (Elf64_Phdr *)(image.file.bytes + ((const unsigned char *)code - original->image));
+	grown->p_filesz = grown->p_memsz = stub + size - code->p_vaddr;
+	error = fp_image_cover(&image, FP_STUB_SECTION,
+			       (Elf64_Shdr){ .sh_type = SHT_PROGBITS,
+					     .sh_flags = SHF_ALLOC | SHF_EXECINSTR,
+					     .sh_addr = stub,
+					     .sh_offset = offset,
+					     .sh_size = size,
+					     .sh_addralign = STUB_ALIGN },
+			       NULL);
+	if (!error)
+		error = fp_image_finish(&image);
+	if (!error) {
+		*ret_file = image.file;
+		image.file = (struct fp_buffer){ 0 };
+	}
+out:
+	fp_image_free(&image);
+	return error ? fp_why_system(why, -error, original->path, "rewrite") : 0;
+}

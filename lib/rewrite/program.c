@@ -1,0 +1,464 @@
+/* program.c - puts the table of a closure into its program.
+
+   Theory of operation.  The table, .gnu.liblist and .gnu.conflict make one new read-only segment behind all others, in
+   memory and in the file.  That takes two program headers (PT_LOAD, PT_FASTPRELINK).  Linkers put the interpreter's name
+   and the notes right behind the program headers; nothing refers to those but program headers, so they move into the new
+   segment and the program headers grow where they are.  That keeps the headers in the first segment, where strip,
+   objcopy and kernels before 5.18 expect them.  Where there is too little to move, the program headers themselves move
+   into the new segment, whose file offset is then chosen so that those kernels find them too (their AT_PHDR is the first
+   segment's load address plus e_phoff). */
+#include "program.h"
+
+#include <errno.h>
+#include <fastprelink/abi.h>
+#include <string.h>
+
+#include "image.h"
+#include "table.h"
+
+#ifndef SHT_GNU_LIBLIST
+#define SHT_GNU_LIBLIST 0x6ffffff7
+#endif
+
+enum {
+	PAGE = 4096,
+	NEW_PHDRS = 2,
+	MAX_GAP = 16,       /* padding between notes */
+	MAX_HOLE = 1 << 20, /* unused file bytes that are worth serving old kernels */
+	MAX_PADDING = 64,   /* bytes behind the ELF image that are no payload */
+};
+
+/* The range behind the program headers that can move as one: interpreter name and notes. */
+struct block {
+	fp_off start, end; /* equal: none */
+	fp_addr addr;
+	fp_addr moved_to;
+};
+
+struct rewriter {
+	const struct fp_object *original;
+	const struct fp_closure *closure;
+	struct fp_image image;
+	struct block block;
+	bool headers_move;
+	fp_addr addr;  /* of the new segment */
+	fp_off offset; /* in the file */
+	fp_addr headers_addr;
+	struct fp_why *why;
+};
+
+static int no_room(const struct rewriter *rewriter, const char *what)
+{
+	return fp_why_set(rewriter->why, FP_REASON_NO_ROOM, rewriter->original->path, "%s", what);
+}
+
+static bool is_movable(const Elf64_Phdr *p)
+{
+	return p->p_type == PT_INTERP || p->p_type == PT_NOTE || p->p_type == PT_GNU_PROPERTY;
+}
+
+/* The end of the movable ranges that follow one another from START on, paddings between them included. */
+static fp_off movable_end(const struct fp_object *object, fp_off start)
+{
+	fp_off end = start;
+	bool grown = true;
+
+	while (grown) {
+		grown = false;
+		for (unsigned i = 0; i < object->phnum; i++) {
+			const Elf64_Phdr *p = &object->phdr[i];
+
+			if (is_movable(p) && p->p_offset >= start && p->p_offset <= end + MAX_GAP &&
+			    p->p_offset + p->p_filesz > end) {
+				end = p->p_offset + p->p_filesz;
+				grown = true;
+			}
+		}
+	}
+	return end;
+}
+
+/* True when sections other than those that move, or symbols, lie in [START, END) of the file. */
+static bool is_referred_to(const struct fp_object *object, fp_off start, fp_off end, fp_addr addr)
+{
+	for (unsigned i = 1; i < object->shnum; i++) {
+		const Elf64_Shdr *s = &object->shdr[i];
+		bool inside = s->sh_offset >= start && s->sh_offset + s->sh_size <= end;
+
+		if (s->sh_type == SHT_NOBITS || !s->sh_size || s->sh_offset >= end ||
+		    s->sh_offset + s->sh_size <= start)
+			continue;
+		if (!inside || (s->sh_type != SHT_NOTE &&
+				strcmp(object->shstrtab + s->sh_name, ".interp") != 0))
+			return true;
+	}
+	for (size_t i = 1; i < object->symbol_count; i++)
+		if (object->symtab[i].st_shndx != SHN_UNDEF && object->symtab[i].st_value >= addr &&
+		    object->symtab[i].st_value < addr + (end - start))
+			return true;
+	return false;
+}
+
+/* Finds what can make room for NEW_PHDRS program headers; an empty block when it is not enough. */
+static struct block find_block(const struct fp_object *object)
+{
+	fp_off start = object->ehdr->e_phoff + object->phnum * sizeof(Elf64_Phdr),
+	       end = movable_end(object, start);
+	struct block block = { 0 };
+
+	if (end - start < NEW_PHDRS * sizeof(Elf64_Phdr))
+		return block;
+	for (unsigned i = 0; i < object->phnum; i++) {
+		const Elf64_Phdr *p = &object->phdr[i];
+
+		if (p->p_type != PT_LOAD || p->p_offset > object->ehdr->e_phoff ||
+		    p->p_offset + p->p_filesz < end)
+			continue;
+		block.addr = p->p_vaddr + (start - p->p_offset);
+		if (is_referred_to(object, start, end, block.addr))
+			break;
+		block.start = start;
+		block.end = end;
+		return block;
+	}
+	return (struct block){ 0 };
+}
+
+/* gABI "Program Loading": the first free page behind all segments. */
+static fp_addr free_address(const struct fp_object *object)
+{
+	fp_addr end = 0;
+
+	for (unsigned i = 0; i < object->phnum; i++) {
+		const Elf64_Phdr *p = &object->phdr[i];
+
+		if ((p->p_type == PT_LOAD || p->p_type == PT_TLS) && p->p_vaddr + p->p_memsz > end)
+			end = p->p_vaddr + p->p_memsz;
+	}
+	return (end + PAGE - 1) & ~(fp_addr)(PAGE - 1);
+}
+
+static const Elf64_Phdr *first_load(const struct fp_object *object)
+{
+	for (unsigned i = 0; i < object->phnum; i++)
+		if (object->phdr[i].p_type == PT_LOAD)
+			return &object->phdr[i];
+	return NULL;
+}
+
+/* Data behind the last section and header belongs to somebody who finds it by the file's end. */
+static int check_payload(const struct rewriter *rewriter)
+{
+	const struct fp_object *object = rewriter->original;
+	fp_off end = object->ehdr->e_phoff + object->phnum * sizeof(Elf64_Phdr);
+
+	if (object->shnum && object->ehdr->e_shoff + object->shnum * sizeof(Elf64_Shdr) > end)
+		end = object->ehdr->e_shoff + object->shnum * sizeof(Elf64_Shdr);
+	for (unsigned i = 0; i < object->phnum; i++)
+		if (object->phdr[i].p_offset + object->phdr[i].p_filesz > end)
+			end = object->phdr[i].p_offset + object->phdr[i].p_filesz;
+	for (unsigned i = 1; i < object->shnum; i++)
+		if (object->shdr[i].sh_type != SHT_NOBITS &&
+		    object->shdr[i].sh_offset + object->shdr[i].sh_size > end)
+			end = object->shdr[i].sh_offset + object->shdr[i].sh_size;
+	/* Without section headers nobody knows what the rest is: often the tables strip left behind. */
+	if (object->shnum && object->size - end > MAX_PADDING)
+		return fp_why_set(rewriter->why, FP_REASON_PAYLOAD, object->path, "%llu bytes",
+				  (unsigned long long)(object->size - end));
+	return 0;
+}
+
+/* Decides where the new segment and the program headers go, and pads the file up to there. */
+static int place(struct rewriter *rewriter)
+{
+	const struct fp_object *object = rewriter->original;
+	const Elf64_Phdr *first = first_load(object);
+	fp_off hole;
+	int error;
+
+	rewriter->addr = free_address(object);
+	rewriter->block = find_block(object);
+	rewriter->headers_move = rewriter->block.start == rewriter->block.end;
+	error = fp_buffer_align(&rewriter->image.file, PAGE);
+	if (error)
+		return error;
+	rewriter->offset = rewriter->image.file.size;
+	if (!rewriter->headers_move)
+		return 0;
+	/* The kernel before 5.18 takes e_phoff for an address relative to the first segment. */
+	hole = rewriter->addr - (first->p_vaddr - first->p_offset) - rewriter->offset;
+	if (hole <= MAX_HOLE) {
+		rewriter->offset += hole;
+		error = fp_buffer_reserve(&rewriter->image.file, rewriter->offset);
+		while (!error && rewriter->image.file.size < rewriter->offset)
+			error = fp_buffer_append(&rewriter->image.file, &(char[PAGE]){ 0 }, PAGE);
+	}
+	return error;
+}
+
+static int add_section(struct rewriter *rewriter, const char *name, Elf64_Shdr header,
+		       const void *bytes, size_t size, unsigned *ret_index, fp_addr *ret_addr)
+{
+	int error = fp_buffer_align(&rewriter->image.file, header.sh_addralign);
+
+	header.sh_flags |= SHF_ALLOC;
+	header.sh_addr = rewriter->addr + (rewriter->image.file.size - rewriter->offset);
+	*ret_addr = header.sh_addr;
+	return error ? error : fp_image_add(&rewriter->image, name, header, bytes, size, ret_index);
+}
+
+/* Copies the movable block to the start of the segment; its section headers and symbols follow it. */
+static int move_block(struct rewriter *rewriter)
+{
+	struct block *block = &rewriter->block;
+	const struct fp_object *object = rewriter->original;
+	Elf64_Shdr *shdrs = fp_image_headers(&rewriter->image);
+	fp_off at;
+	int error;
+
+	/* Notes are aligned to 4 or 8 bytes. */
+	block->moved_to = rewriter->addr + (block->start % 16);
+	error = fp_buffer_append(&rewriter->image.file, &(char[16]){ 0 }, block->start % 16);
+	at = rewriter->image.file.size;
+	if (!error)
+		error = fp_buffer_append(&rewriter->image.file, object->image + block->start,
+					 block->end - block->start);
+	if (error)
+		return error;
+	memset(rewriter->image.file.bytes + block->start, 0, block->end - block->start);
+	for (unsigned i = 1; i < object->shnum; i++) {
+		const Elf64_Shdr *s = &object->shdr[i];
+
+		if (s->sh_type == SHT_NOBITS || s->sh_offset < block->start ||
+		    s->sh_offset >= block->end || !s->sh_size)
+			continue;
+		shdrs[i].sh_offset = at + (s->sh_offset - block->start);
+		shdrs[i].sh_addr = block->moved_to + (s->sh_addr - block->addr);
+	}
+	for (unsigned i = 1; i < object->shnum; i++) {
+		const Elf64_Shdr *s = &object->shdr[i];
+
+		if (s->sh_type != SHT_SYMTAB || s->sh_offset % 8 != 0)
+			continue;
+		for (uint64_t j = 0; j < s->sh_size / sizeof(Elf64_Sym); j++) {
+			Elf64_Sym *symbol =
+				(Elf64_Sym *)(rewriter->image.file.bytes + s->sh_offset) + j;
+
+			if (symbol->st_shndx != SHN_UNDEF && symbol->st_shndx < SHN_LORESERVE &&
+			    symbol->st_value >= block->addr &&
+			    symbol->st_value < block->addr + (block->end - block->start))
+				symbol->st_value += block->moved_to - block->addr;
+		}
+	}
+	return 0;
+}
+
+static int reserve_headers(struct rewriter *rewriter)
+{
+	Elf64_Phdr room[NEW_PHDRS] = { 0 };
+	int error;
+
+	rewriter->headers_addr = rewriter->addr + (rewriter->image.file.size - rewriter->offset);
+	error = fp_buffer_append(&rewriter->image.file, rewriter->original->phdr,
+				 rewriter->original->phnum * sizeof(Elf64_Phdr));
+	return error ? error : fp_buffer_append(&rewriter->image.file, room, sizeof(room));
+}
+
+/* The classic list of libraries: names, for tools; what is compared at start is in our own table. */
+static int add_liblist(struct rewriter *rewriter, fp_addr *ret_addr, uint64_t *ret_size)
+{
+	struct fp_buffer names = { 0 }, list = { 0 };
+	unsigned strings = 0;
+	fp_addr addr;
+	int error = fp_buffer_append(&names, "", 1);
+
+	for (size_t i = 1; i < rewriter->closure->count && !error; i++) {
+		const struct fp_member *member = &rewriter->closure->members[i];
+		Elf64_Lib lib = { .l_name = (Elf64_Word)names.size };
+
+		error = fp_buffer_append(&names, member->soname, strlen(member->soname) + 1);
+		if (!error)
+			error = fp_buffer_append(&list, &lib, sizeof(lib));
+	}
+	if (!error)
+		error = add_section(rewriter, ".gnu.libstr",
+				    (Elf64_Shdr){ .sh_type = SHT_STRTAB, .sh_addralign = 1 },
+				    names.bytes, names.size, &strings, &addr);
+	*ret_size = list.size;
+	if (!error)
+		error = add_section(rewriter, ".gnu.liblist",
+				    (Elf64_Shdr){ .sh_type = SHT_GNU_LIBLIST,
+						  .sh_addralign = 4,
+						  .sh_link = strings,
+						  .sh_entsize = sizeof(Elf64_Lib) },
+				    list.bytes, list.size, NULL, ret_addr);
+	fp_buffer_free(&names);
+	fp_buffer_free(&list);
+	return error;
+}
+
+/* Adds the four classic entries where the linker left room for them; nothing of ours depends on them. */
+static void add_dynamic_entries(struct rewriter *rewriter, fp_addr liblist, uint64_t liblist_size,
+				fp_addr conflict)
+{
+	const struct fp_object *object = rewriter->original;
+	Elf64_Dyn entries[] = {
+		{ .d_tag = DT_GNU_LIBLISTSZ, .d_un.d_val = liblist_size },
+		{ .d_tag = DT_GNU_LIBLIST, .d_un.d_ptr = liblist },
+		{ .d_tag = DT_GNU_CONFLICTSZ, .d_un.d_val = 0 },
+		{ .d_tag = DT_GNU_CONFLICT, .d_un.d_ptr = conflict },
+	};
+	size_t at = (size_t)((const unsigned char *)(object->dynamic + object->dynamic_count) -
+			     object->image);
+
+	if (object->dynamic_spare >= sizeof(entries) / sizeof(entries[0]))
+		memcpy(rewriter->image.file.bytes + at, entries, sizeof(entries));
+}
+
+static void move_segment(const struct rewriter *rewriter, Elf64_Phdr *p)
+{
+	const struct block *block = &rewriter->block;
+	fp_off start = rewriter->offset + (block->moved_to - rewriter->addr);
+
+	if (!is_movable(p) || p->p_offset < block->start || p->p_offset >= block->end)
+		return;
+	p->p_vaddr = p->p_paddr = block->moved_to + (p->p_offset - block->start);
+	p->p_offset = start + (p->p_offset - block->start);
+}
+
+/* Writes the program headers: the old ones, the new PT_LOAD behind the last PT_LOAD, PT_FASTPRELINK at the end. */
+static void write_headers(struct rewriter *rewriter, fp_addr table, uint64_t table_size)
+{
+	const struct fp_object *object = rewriter->original;
+	Elf64_Ehdr *ehdr = (Elf64_Ehdr *)rewriter->image.file.bytes;
+	fp_off size = rewriter->image.file.size - rewriter->offset;
+	unsigned last = 0, count = 0;
+	Elf64_Phdr *out;
+
+	if (rewriter->headers_move)
+		ehdr->e_phoff = rewriter->offset + (rewriter->headers_addr - rewriter->addr);
+	out = (Elf64_Phdr *)(rewriter->image.file.bytes + ehdr->e_phoff);
+	for (unsigned i = 0; i < object->phnum; i++)
+		if (object->phdr[i].p_type == PT_LOAD)
+			last = i;
+	for (unsigned i = 0; i < object->phnum; i++) {
+		Elf64_Phdr p = object->phdr[i];
+
+		if (p.p_type == PT_PHDR) {
+			p.p_filesz = p.p_memsz = (object->phnum + NEW_PHDRS) * sizeof(Elf64_Phdr);
+			if (rewriter->headers_move) {
+				p.p_offset = ehdr->e_phoff;
+				p.p_vaddr = p.p_paddr = rewriter->headers_addr;
+			}
+		}
+		move_segment(rewriter, &p);
+		out[count++] = p;
+		if (i == last)
+			out[count++] = (Elf64_Phdr){ .p_type = PT_LOAD,
+						     .p_flags = PF_R,
+						     .p_offset = rewriter->offset,
+						     .p_vaddr = rewriter->addr,
+						     .p_paddr = rewriter->addr,
+						     .p_filesz = size,
+						     .p_memsz = size,
+						     .p_align = PAGE };
+	}
+	out[count++] = (Elf64_Phdr){ .p_type = PT_FASTPRELINK,
+				     .p_flags = PF_R,
+				     .p_offset = rewriter->offset + (table - rewriter->addr),
+				     .p_vaddr = table,
+				     .p_paddr = table,
+				     .p_filesz = table_size,
+				     .p_memsz = table_size,
+				     .p_align = 8 };
+	ehdr->e_phnum = (Elf64_Half)count;
+}
+
+static int rewrite(struct rewriter *rewriter, const struct fp_buffer *table)
+{
+	fp_addr liblist = 0, conflict = 0, table_addr = 0;
+	uint64_t liblist_size = 0;
+	struct fp_object *finished;
+	struct fp_table *written;
+	int error = place(rewriter);
+
+	if (!error)
+		error = rewriter->headers_move ? reserve_headers(rewriter) : move_block(rewriter);
+	if (!error)
+		error = add_liblist(rewriter, &liblist, &liblist_size);
+	if (!error)
+		error = add_section(rewriter, ".gnu.conflict",
+				    (Elf64_Shdr){ .sh_type = SHT_RELA,
+						  .sh_addralign = 8,
+						  .sh_entsize = sizeof(Elf64_Rela) },
+				    NULL, 0, NULL, &conflict);
+	if (!error)
+		error = add_section(rewriter, ".fastprelink",
+				    (Elf64_Shdr){ .sh_type = SHT_PROGBITS, .sh_addralign = 8 },
+				    table->bytes, table->size, NULL, &table_addr);
+	if (error)
+		return fp_why_system(rewriter->why, -error, rewriter->original->path, "rewrite");
+	write_headers(rewriter, table_addr, table->size);
+	add_dynamic_entries(rewriter, liblist, liblist_size, conflict);
+
+	/* The program's own identity covers what has just been written. */
+	error = fp_object_from_memory(rewriter->original->path, rewriter->image.file.bytes,
+				      rewriter->image.file.size, &finished, rewriter->why);
+	if (error)
+		return error;
+	written = (struct fp_table *)fp_object_at(finished, table_addr, table->size);
+	error = fp_table_finish(written, finished, rewriter->why);
+	fp_object_close(finished);
+	if (error)
+		return error;
+	error = fp_image_finish(&rewriter->image);
+	return error ? fp_why_system(rewriter->why, -error, rewriter->original->path, "rewrite")
+		     : 0;
+}
+
+int fp_program_rewrite(const struct fp_object *original, const struct fp_closure *closure,
+		       const struct fp_buffer *table, struct fp_buffer *ret_file,
+		       struct fp_why *why)
+{
+	struct rewriter rewriter = { .original = original, .closure = closure, .why = why };
+	int error;
+
+	if (original->phnum + NEW_PHDRS > PN_XNUM - 1)
+		return no_room(&rewriter, "too many program headers");
+	error = check_payload(&rewriter);
+	if (error)
+		return error;
+	error = fp_image_begin(&rewriter.image, original);
+	if (error)
+		error = fp_why_system(why, -error, original->path, "rewrite");
+	else
+		error = rewrite(&rewriter, table);
+	if (!error) {
+		*ret_file = rewriter.image.file;
+		rewriter.image.file = (struct fp_buffer){ 0 };
+	}
+	fp_image_free(&rewriter.image);
+	return error;
+}
+
+const struct fp_table *fp_program_table(const struct fp_object *program)
+{
+	for (unsigned i = 0; i < program->phnum; i++) {
+		const Elf64_Phdr *p = &program->phdr[i];
+		const struct fp_table *table;
+
+		if (p->p_type != PT_FASTPRELINK || p->p_filesz < sizeof(*table) ||
+		    p->p_offset % 8 != 0)
+			continue;
+		table = (const struct fp_table *)(program->image + p->p_offset);
+		if (table->magic != FP_TABLE_MAGIC || table->version != FP_TABLE_VERSION ||
+		    table->size > p->p_filesz || table->size < sizeof(*table) ||
+		    table->objects % 8 != 0 || table->objects > table->size ||
+		    table->carrier >= table->object_count ||
+		    table->object_count >
+			    (table->size - table->objects) / sizeof(struct fp_table_object))
+			return NULL;
+		return table;
+	}
+	return NULL;
+}

@@ -1,0 +1,19 @@
+/* program.h - puts the table of a closure into its program. */
+#ifndef FP_PROGRAM_H
+#define FP_PROGRAM_H
+
+#include "../graph/closure.h"
+#include "undo.h"
+
+/* Writes into *RET_FILE the program ORIGINAL with TABLE (struct fp_table, unfinished) in a new read-only segment, with
+   the classic dynamic entries, .gnu.liblist and .gnu.conflict, and with undo data.  CLOSURE gives the names of
+   the libraries.  Reasons: FP_REASON_NO_ROOM, FP_REASON_PAYLOAD. */
+int fp_program_rewrite(const struct fp_object *original, const struct fp_closure *closure,
+		       const struct fp_buffer *table, struct fp_buffer *ret_file,
+		       struct fp_why *why);
+
+/* The table in the prelinked PROGRAM, checked as far as fp_table_matches and readers of the header need; null when there is
+   none or it is not a table of this version. */
+const struct fp_table *fp_program_table(const struct fp_object *program);
+
+#endif
