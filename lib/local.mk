@@ -23,15 +23,26 @@ lib_libfastprelink_a_SOURCES = \
 	lib/reloc/x86_64.c \
 	lib/rewrite/buffer.c \
 	lib/rewrite/calls.h \
+	lib/rewrite/carrier.c \
+	lib/rewrite/carrier.h \
 	lib/rewrite/commit.c \
 	lib/rewrite/commit.h \
 	lib/rewrite/digest.c \
 	lib/rewrite/digest.h \
+	lib/rewrite/image.c \
+	lib/rewrite/image.h \
+	lib/rewrite/program.c \
+	lib/rewrite/program.h \
 	lib/rewrite/table.c \
 	lib/rewrite/table.h \
 	lib/rewrite/undo.c \
 	lib/rewrite/undo.h \
 	lib/rewrite/undo_format.h \
-	lib/system/run.h
+	lib/system/run.h \
+	lib/system/scan.c \
+	lib/system/scan.h
 
 libfastprelink_libs = lib/libfastprelink.a $(LIBELF_LIBS) $(ZSTD_LIBS) $(NETTLE_LIBS)
+
+# It holds the stub.
+lib/rewrite/carrier.$(OBJEXT): lib/rewrite/stub_bytes.h
