@@ -22,6 +22,12 @@ package_lines()
 	done | awk 'NF'
 }
 
+# Whether apt can install the package.
+available()
+{
+	apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'
+}
+
 # Prints the packages of the lines on stdin of which no alternative is installed; the first alternative that apt
 # knows, when apt knows one.
 missing_packages()
@@ -37,7 +43,7 @@ missing_packages()
 		done
 		[ -z "$found" ] || continue
 		for package in $line; do
-			if apt-cache policy "$package" 2>/dev/null | grep -q 'Candidate: [^(]'; then
+			if available "$package"; then
 				found=$package
 				break
 			fi
@@ -50,7 +56,7 @@ missing_packages()
 install_packages()
 {
 	if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-		say "not a Debian system: the packages are taken to be there ($(echo "$@"))"
+		say "not a Debian system: the packages are taken to be there ($*)"
 		return
 	fi
 	missing=$(package_lines "$@" | missing_packages | sort -u)
@@ -60,11 +66,21 @@ install_packages()
 		echo "    apt-get update && apt-get install --no-install-recommends" $missing >&2
 		exit 1
 	fi
-	say "installing" $missing
 	apt-get -q update >/dev/null || die "apt-get update failed"
 	# With the lists fresh the choice between alternatives may be another one.
-	missing=$(package_lines "$@" | missing_packages | sort -u)
-	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing \
+	wanted=
+	for package in $(package_lines "$@" | missing_packages | sort -u); do
+		if available "$package"; then
+			wanted="$wanted $package"
+		elif [ "${CI:-}" = true ]; then
+			die "$package: this distribution has no such package"
+		else
+			say "$package: this distribution has no such package; going on without it"
+		fi
+	done
+	[ -n "$wanted" ] || return 0
+	say "installing$wanted"
+	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $wanted \
 		>/dev/null || die "apt-get install failed"
 }
 
