@@ -91,7 +91,9 @@ enum fp_decline check(struct start *start, const struct link_map **maps)
 	decline = match_list(start, debug, maps);
 	if (decline)
 		return decline;
-	if (maps[table->carrier]->l_addr + table->stub != (uint64_t)start->stub)
+	/* Code stands before the dynamic section. */
+	if ((uint64_t)start->stub - maps[table->carrier]->l_addr >=
+	    table_objects(table)[table->carrier].dynamic)
 		return FP_DECLINE_CARRIER;
 	decline = match_identities(start, maps);
 	if (decline)

@@ -42,7 +42,6 @@ struct fp_table {
 	uint32_t fills; /* offset of struct fp_table_fill[fill_count] */
 	uint32_t fill_count;
 	uint64_t word_count; /* words the runtime fills, for reports */
-	uint64_t stub;       /* address of the stub in the carrier */
 };
 
 /* Position of an entry in the dynamic section that the runtime changes; none: the object has no such entry. */

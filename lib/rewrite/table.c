@@ -418,7 +418,7 @@ int fp_table_identify(const struct fp_object *object, struct fp_table_object *re
 }
 
 /* Joins header, records, IFUNCs and streams; makes every offset count from the table's start. */
-static int join(struct builder *builder, fp_addr stub, struct fp_buffer *ret_table)
+static int join(struct builder *builder, struct fp_buffer *ret_table)
 {
 	size_t count = builder->closure->count;
 	struct fp_table header = {
@@ -431,7 +431,6 @@ static int join(struct builder *builder, fp_addr stub, struct fp_buffer *ret_tab
 		.ifuncs = (uint32_t)(sizeof(header) + count * sizeof(struct fp_table_object)),
 		.ifunc_count = builder->ifunc_count,
 		.word_count = builder->counts.resolved,
-		.stub = stub,
 	};
 	uint64_t position = header.ifuncs + builder->ifunc_count * sizeof(struct fp_table_ifunc);
 	int error;
@@ -466,9 +465,8 @@ static int join(struct builder *builder, fp_addr stub, struct fp_buffer *ret_tab
 	return error;
 }
 
-int fp_table_build(const struct fp_closure *closure, size_t carrier, fp_addr stub,
-		   struct fp_buffer *ret_table, struct fp_table_counts *ret_counts,
-		   struct fp_why *why)
+int fp_table_build(const struct fp_closure *closure, size_t carrier, struct fp_buffer *ret_table,
+		   struct fp_table_counts *ret_counts, struct fp_why *why)
 {
 	struct builder *builder;
 	const char *program = closure->members[0].name;
@@ -496,7 +494,7 @@ int fp_table_build(const struct fp_closure *closure, size_t carrier, fp_addr stu
 	if (!error)
 		error = bind_members(builder);
 	if (!error)
-		error = join(builder, stub, ret_table);
+		error = join(builder, ret_table);
 	if (error)
 		error = fp_why_system(why, -error, program, "build table");
 	*ret_counts = builder->counts;
@@ -518,4 +516,25 @@ int fp_table_finish(struct fp_table *table, const struct fp_object *program, str
 
 	table->checksum = fp_checksum((const uint64_t *)table + 3, table->size / 8 - 3);
 	return error;
+}
+
+bool fp_table_matches(const struct fp_table *table, const struct fp_closure *closure,
+		      size_t carrier)
+{
+	const struct fp_table_object *records =
+		(const struct fp_table_object *)((const char *)table + table->objects);
+
+	if (table->object_count != closure->count || table->carrier != carrier ||
+	    table->loader != closure->loader_index || table->size % 8 != 0 ||
+	    fp_checksum((const uint64_t *)table + 3, table->size / 8 - 3) != table->checksum)
+		return false;
+	for (size_t i = 0; i < closure->count; i++) {
+		struct fp_table_object now = { 0 };
+
+		if (fp_table_identify(closure->members[i].object, &now, NULL) != 0 ||
+		    now.identity != records[i].identity || now.dynamic != records[i].dynamic ||
+		    now.base != records[i].base)
+			return false;
+	}
+	return true;
 }

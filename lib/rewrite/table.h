@@ -24,10 +24,13 @@ void fp_table_count(const struct fp_closure *closure, size_t carrier,
 		    struct fp_table_counts *ret_counts);
 
 /* Builds the table of CLOSURE into *RET_TABLE, complete but for what depends on where the program's own sections
-   end up: fp_table_finish does that.  CARRIER is the member with the stub, STUB the stub's address in it. */
-int fp_table_build(const struct fp_closure *closure, size_t carrier, fp_addr stub,
-		   struct fp_buffer *ret_table, struct fp_table_counts *ret_counts,
-		   struct fp_why *why);
+   end up: fp_table_finish does that.  CARRIER is the member that has, or will have, the stub. */
+int fp_table_build(const struct fp_closure *closure, size_t carrier, struct fp_buffer *ret_table,
+		   struct fp_table_counts *ret_counts, struct fp_why *why);
+
+/* True when TABLE, taken from a prelinked program, lists the objects of CLOSURE as they are now. */
+bool fp_table_matches(const struct fp_table *table, const struct fp_closure *closure,
+		      size_t carrier);
 
 /* Records PROGRAM, the rewritten image, as what the table belongs to, and sets the checksum. */
 int fp_table_finish(struct fp_table *table, const struct fp_object *program, struct fp_why *why);

@@ -1,0 +1,456 @@
+/* run.c - one run of the engine: closure, carrier, table, program, commit, for one program after the other. */
+#include "run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "../graph/closure.h"
+#include "../rewrite/carrier.h"
+#include "../rewrite/commit.h"
+#include "../rewrite/program.h"
+#include "../rewrite/table.h"
+#include "prove.h"
+#include "scan.h"
+
+/* Below this a start gains less than it can be measured; see doc/design.md, "Threshold". */
+enum { MIN_SYMBOLS = 600, MIN_RELATIVE = 20000 };
+
+struct fp_run {
+	struct fp_run_options options;
+	const char *root; /* without a slash at its end; null: "/" */
+	const char *runtime;
+	struct fp_loader *loader;
+	struct fp_carrier_result carrier;
+	struct fp_arena arena;
+};
+
+int fp_run_new(const struct fp_run_options *options, struct fp_run **ret_run, struct fp_why *why)
+{
+	struct fp_run *run = calloc(1, sizeof(*run));
+	struct fp_loader_options loader = {
+		.root = options->root,
+		.library_path = options->library_path,
+		.preload = options->preload,
+	};
+	int error;
+
+	if (!run)
+		return fp_why_system(why, ENOMEM, "", "start");
+	run->options = *options;
+	run->runtime = options->runtime ? options->runtime : FP_RUNTIME_PATH;
+	if (options->root) {
+		size_t length = strlen(options->root);
+
+		while (length && options->root[length - 1] == '/')
+			length--;
+		run->root = length ? fp_arena_substring(&run->arena, options->root, length) : NULL;
+	}
+	loader.root = run->root;
+	error = run->runtime[0] == '/' && strlen(run->runtime) < FP_WHY_FILE
+			? fp_loader_new(&loader, &run->loader, why)
+			: fp_why_set(why, FP_REASON_UNSUPPORTED, run->runtime,
+				     "not an absolute path");
+	if (error) {
+		fp_run_free(run);
+		return error;
+	}
+	*ret_run = run;
+	return 0;
+}
+
+void fp_run_free(struct fp_run *run)
+{
+	if (!run)
+		return;
+	fp_loader_free(run->loader);
+	fp_arena_free(&run->arena);
+	free(run);
+}
+
+const struct fp_carrier_result *fp_run_carrier(const struct fp_run *run)
+{
+	return &run->carrier;
+}
+
+/* PATH as seen inside the root: names may be given with the root's prefix or without it. */
+static const char *inside(const struct fp_run *run, const char *path)
+{
+	size_t length = run->root ? strlen(run->root) : 0;
+
+	if (length && strncmp(path, run->root, length) == 0 &&
+	    (path[length] == '/' || !path[length]))
+		return path[length] ? path + length : "/";
+	return path;
+}
+
+static const char *on_host(struct fp_run *run, const char *path)
+{
+	return run->root ? fp_arena_format(&run->arena, "%s%s", run->root, path) : path;
+}
+
+/* Reads the regular file PATH whole; *RET_BYTES is malloced. */
+static int read_file(const char *path, unsigned char **ret_bytes, size_t *ret_size,
+		     struct stat *ret_stat, struct fp_why *why)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), error = 0;
+	size_t size = 0;
+	unsigned char *bytes = NULL;
+
+	if (fd < 0)
+		return fp_why_system(why, errno, path, "open");
+	if (fstat(fd, ret_stat) != 0)
+		error = fp_why_system(why, errno, path, "stat");
+	else if (!S_ISREG(ret_stat->st_mode))
+		error = fp_why_set(why, FP_REASON_NOT_REGULAR, path, "%s", "");
+	else if (!(bytes = malloc((size_t)ret_stat->st_size + 1)))
+		error = fp_why_system(why, ENOMEM, path, "read");
+	while (!error && size < (size_t)ret_stat->st_size) {
+		ssize_t count = read(fd, bytes + size, (size_t)ret_stat->st_size - size);
+
+		if (count < 0 && errno == EINTR)
+			continue;
+		if (count < 0)
+			error = fp_why_system(why, errno, path, "read");
+		else if (count == 0)
+			error = fp_why_set(why, FP_REASON_CHANGED, path, "%s", "");
+		else
+			size += (size_t)count;
+	}
+	close(fd);
+	if (error) {
+		free(bytes);
+		return error;
+	}
+	*ret_bytes = bytes;
+	*ret_size = size;
+	return 0;
+}
+
+/* Makes the directories above PATH. */
+static int make_parents(const char *path, struct fp_why *why)
+{
+	char *copy = strdup(path);
+	int error = copy ? 0 : fp_why_system(why, ENOMEM, path, "mkdir");
+
+	for (char *slash = copy ? strchr(copy + 1, '/') : NULL; slash && !error;
+	     slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(copy, 0755) != 0 && errno != EEXIST)
+			error = fp_why_system(why, errno, copy, "mkdir");
+		*slash = '/';
+	}
+	free(copy);
+	return error;
+}
+
+static bool is_runtime(const unsigned char *bytes, size_t size)
+{
+	const uint64_t *words = (const uint64_t *)bytes;
+
+	return size >= 32 && size % 8 == 0 && size < FP_MAX_RUNTIME_SIZE &&
+	       words[0] == FP_RUNTIME_MAGIC &&
+	       fp_runtime_checksum(words, size / 8 - 1) == words[size / 8 - 1];
+}
+
+/* Puts the runtime where the stub looks for it, unless it is there. */
+static int install_runtime(struct fp_run *run, struct fp_why *why)
+{
+	const char *source =
+		run->options.runtime_source ? run->options.runtime_source : FP_RUNTIME_PATH;
+	const char *path = on_host(run, run->runtime);
+	unsigned char *bytes = NULL, *old = NULL;
+	size_t size = 0, old_size = 0;
+	struct stat stat;
+	int error;
+
+	if (!path)
+		return fp_why_system(why, ENOMEM, run->runtime, "install");
+	error = read_file(source, &bytes, &size, &stat, why);
+	if (error)
+		return error;
+	if (!is_runtime(bytes, size))
+		error = fp_why_set(why, FP_REASON_MALFORMED, source,
+				   "not a runtime of fastprelink");
+	if (!error && read_file(path, &old, &old_size, &stat, NULL) == 0 && old_size == size &&
+	    memcmp(old, bytes, size) == 0) {
+		free(old);
+		free(bytes);
+		return 0;
+	}
+	free(old);
+	if (!error && !run->options.dry_run) {
+		error = make_parents(path, why);
+		if (!error)
+			error = fp_commit_new(path, 0755, bytes, size, why);
+	}
+	free(bytes);
+	return error;
+}
+
+/* The original of OBJECT: itself, or, when it carries undo data, what that restores.  *RET_ORIGINAL is to be closed when
+   it is not OBJECT; BUFFER holds its bytes. */
+static int open_original(struct fp_object *object, struct fp_buffer *buffer,
+			 struct fp_object **ret_original, struct fp_why *why)
+{
+	int error;
+
+	*ret_original = object;
+	if (!fp_undo_present(object))
+		return 0;
+	error = fp_undo_restore(object, buffer, why);
+	return error ? error
+		     : fp_object_from_memory(object->path, buffer->bytes, buffer->size,
+					     ret_original, why);
+}
+
+/* Replaces the carrier by one with the current stub, after programs have run with it. */
+static int install_carrier(struct fp_run *run, const struct fp_closure *closure, size_t index,
+			   struct fp_why *why)
+{
+	struct fp_object *object = closure->members[index].object, *original = NULL;
+	struct fp_buffer restored = { 0 }, file = { 0 };
+	int error = fp_commit_allowed(object->path, &object->stat, why);
+
+	if (!error)
+		error = open_original(object, &restored, &original, why);
+	if (!error)
+		error = fp_carrier_rewrite(original, run->runtime, &file, why);
+	if (!error && !run->options.dry_run) {
+		error = fp_prove_carrier(closure, index, run->root, file.bytes, file.size, why);
+		if (!error)
+			error = fp_commit(object->path, &object->stat, file.bytes, file.size, why);
+	}
+	if (!error)
+		run->carrier.added_size = file.size - original->size;
+	if (original != object)
+		fp_object_close(original);
+	fp_buffer_free(&restored);
+	fp_buffer_free(&file);
+	return error;
+}
+
+/* Makes sure that the closure has a carrier with a current stub, and that the runtime is there.
+   *RET_REPLACED: the carrier is a new file, so that the closure must be built again. */
+static int ensure_carrier(struct fp_run *run, const struct fp_closure *closure, size_t index,
+			  bool *ret_replaced, struct fp_why *why)
+{
+	const struct fp_member *member = &closure->members[index];
+	int error = install_runtime(run, why);
+
+	*ret_replaced = false;
+	if (error)
+		return error;
+	if (!run->carrier.path[0])
+		strncpy(run->carrier.path, member->name, sizeof(run->carrier.path) - 1);
+	if (fp_carrier_is_current(member->object, run->runtime)) {
+		if (run->carrier.outcome != FP_OUTCOME_DONE || !run->carrier.added_size)
+			run->carrier.outcome = FP_OUTCOME_UNCHANGED;
+		return 0;
+	}
+	error = install_carrier(run, closure, index, why);
+	if (error)
+		return error;
+	run->carrier.outcome = FP_OUTCOME_DONE;
+	if (!run->options.dry_run) {
+		fp_loader_forget(run->loader, member->name);
+		*ret_replaced = true;
+	}
+	return 0;
+}
+
+/* Programs that are never accelerated, or that must not be changed. */
+static int check_program(const struct fp_object *program, struct fp_why *why)
+{
+	const char *path = program->path;
+
+	if (!fp_object_is_program(program))
+		return fp_why_set(why, FP_REASON_NOT_EXECUTABLE, path, "%s", "");
+	if (program->stat.st_mode & (S_ISUID | S_ISGID))
+		return fp_why_set(why, FP_REASON_SETUID, path, "mode %04o",
+				  program->stat.st_mode & 07777);
+	if (getxattr(path, "security.capability", NULL, 0) > 0)
+		return fp_why_set(why, FP_REASON_SETUID, path, "file capabilities");
+	if (!program->has_debug)
+		return fp_why_set(why, FP_REASON_UNSUPPORTED, path, "no DT_DEBUG entry");
+	return 0;
+}
+
+static void fill_result(struct fp_program_result *result, const struct fp_closure *closure,
+			const struct fp_table_counts *counts, uint64_t original_size)
+{
+	result->object_count = closure->count;
+	result->relocation_count = counts->relocations;
+	result->resolved_count = counts->resolved;
+	result->relative_count = counts->relative;
+	result->lazy_count = counts->lazy;
+	result->residual_count = counts->residual;
+	result->left_objects = counts->left_objects;
+	result->original_size = original_size;
+}
+
+/* Builds the program's new file and puts it in place of the old one. */
+static int rewrite_program(struct fp_run *run, const struct fp_closure *closure, size_t carrier,
+			   struct fp_program_result *result, struct fp_why *why)
+{
+	struct fp_object *program = closure->members[0].object, *original = NULL;
+	struct fp_buffer restored = { 0 }, table = { 0 }, file = { 0 };
+	struct fp_table_counts counts = { 0 };
+	int error = fp_commit_allowed(program->path, &program->stat, why);
+
+	if (!error)
+		error = open_original(program, &restored, &original, why);
+	if (!error)
+		error = fp_table_build(closure, carrier, &table, &counts, why);
+	if (!error) {
+		fill_result(result, closure, &counts, original->size);
+		error = fp_program_rewrite(original, closure, &table, &file, why);
+	}
+	if (!error) {
+		result->added_size = file.size - original->size;
+		if (file.size == program->size &&
+		    memcmp(file.bytes, program->image, file.size) == 0) {
+			result->outcome = FP_OUTCOME_UNCHANGED;
+		} else if (!run->options.dry_run) {
+			error = fp_commit(program->path, &program->stat, file.bytes, file.size,
+					  why);
+			if (!error)
+				fp_loader_forget(run->loader, closure->members[0].name);
+		}
+	}
+	if (original != program)
+		fp_object_close(original);
+	fp_buffer_free(&restored);
+	fp_buffer_free(&table);
+	fp_buffer_free(&file);
+	return error;
+}
+
+static int prelink(struct fp_run *run, struct fp_closure **closure, const char *path,
+		   struct fp_program_result *result, struct fp_why *why)
+{
+	struct fp_object *program = (*closure)->members[0].object;
+	size_t carrier = fp_carrier_find(*closure);
+	const struct fp_table *table = fp_program_table(program);
+	struct fp_table_counts counts;
+	bool replaced;
+	int error = check_program(program, why);
+
+	if (error)
+		return error;
+	if (carrier == (*closure)->count)
+		return fp_why_set(why, FP_REASON_NO_CARRIER, program->path,
+				  "it does not load libc.so.6");
+	fp_table_count(*closure, carrier, &counts);
+	fill_result(result, *closure, &counts, program->size);
+	if (!run->options.force && !table && counts.symbols < MIN_SYMBOLS &&
+	    counts.relative < MIN_RELATIVE)
+		return fp_why_set(why, FP_REASON_LITTLE_GAIN, program->path,
+				  "%llu symbolic and %llu relative words",
+				  (unsigned long long)counts.symbols,
+				  (unsigned long long)counts.relative);
+	if (!run->options.no_carrier) {
+		error = ensure_carrier(run, *closure, carrier, &replaced, why);
+		if (error)
+			return error;
+		if (replaced) {
+			fp_closure_free(*closure);
+			*closure = NULL;
+			error = fp_closure_build(run->loader, path, closure, why);
+			if (error)
+				return error;
+			carrier = fp_carrier_find(*closure);
+			program = (*closure)->members[0].object;
+			table = fp_program_table(program);
+		}
+	}
+	result->accelerated = fp_carrier_stub((*closure)->members[carrier].object) ||
+			      (run->options.dry_run && !run->options.no_carrier);
+	if (table && fp_table_matches(table, *closure, carrier)) {
+		result->outcome = FP_OUTCOME_UNCHANGED;
+		return 0;
+	}
+	return rewrite_program(run, *closure, carrier, result, why);
+}
+
+int fp_run_prelink(struct fp_run *run, const char *path, struct fp_program_result *result,
+		   struct fp_why *why)
+{
+	struct fp_closure *closure = NULL;
+	int error;
+
+	*result = (struct fp_program_result){ 0 };
+	path = inside(run, path);
+	error = fp_closure_build(run->loader, path, &closure, why);
+	if (!error)
+		error = prelink(run, &closure, path, result, why);
+	if (closure)
+		fp_closure_free(closure);
+	return error;
+}
+
+int fp_run_undo(struct fp_run *run, const char *path, const char *output, struct fp_why *why)
+{
+	struct fp_object *object;
+	struct fp_buffer original = { 0 };
+	int error = fp_loader_open(run->loader, inside(run, path), &object, why);
+
+	if (error)
+		return error;
+	error = fp_undo_restore(object, &original, why);
+	if (!error && output)
+		error = fp_commit_like(output, &object->stat, original.bytes, original.size, why);
+	else if (!error && !run->options.dry_run)
+		error = fp_commit(object->path, &object->stat, original.bytes, original.size, why);
+	if (!error && !output)
+		fp_loader_forget(run->loader, inside(run, path));
+	fp_buffer_free(&original);
+	return error;
+}
+
+int fp_run_each_prelinked(struct fp_run *run, int (*visit)(const char *path, void *context),
+			  void *context)
+{
+	return fp_scan_prelinked(run->root, visit, context);
+}
+
+int fp_run_remove_runtime(struct fp_run *run, struct fp_why *why)
+{
+	const char *path = on_host(run, run->runtime);
+
+	if (!path)
+		return fp_why_system(why, ENOMEM, run->runtime, "remove");
+	/* Without a root it is the package's file. */
+	if (!run->root && strcmp(run->runtime, FP_RUNTIME_PATH) == 0)
+		return 0;
+	if (!run->options.dry_run && unlink(path) != 0 && errno != ENOENT)
+		return fp_why_system(why, errno, path, "remove");
+	return 0;
+}
+
+int fp_run_original(struct fp_run *run, const char *path, bool allow_plain,
+		    unsigned char **ret_bytes, size_t *ret_size, struct fp_why *why)
+{
+	const char *within = inside(run, path), *host = on_host(run, within);
+	struct fp_object *object;
+	struct fp_buffer original = { 0 };
+	struct stat stat;
+	int error;
+
+	if (!host)
+		return fp_why_system(why, ENOMEM, path, "read");
+	error = fp_loader_open(run->loader, within, &object, why);
+	if (allow_plain && (error || !fp_undo_present(object)))
+		return read_file(error ? host : object->path, ret_bytes, ret_size, &stat, why);
+	if (!error)
+		error = fp_undo_restore(object, &original, why);
+	if (!error) {
+		*ret_bytes = original.bytes;
+		*ret_size = original.size;
+	}
+	return error;
+}
