@@ -12,15 +12,21 @@ struct fp_loader_options {
 	const char *root;         /* sysroot prefix, or null for "/" */
 	const char *library_path; /* value of LD_LIBRARY_PATH to assume, or null */
 	const char *preload;      /* value of LD_PRELOAD to assume, or null */
+	/* Search the directories of the root's /etc/ld.so.conf when it has no ld.so.cache.  ld.so
+	   never does: right only if ldconfig will be run in the root before its programs are. */
+	bool use_ld_so_conf;
 };
 
 int fp_loader_new(const struct fp_loader_options *options, struct fp_loader **ret_loader,
 		  struct fp_why *why);
 
-/* Closes every object that was opened through LOADER; closures that refer to them are void after it. */
+/* Closes every object that was opened through LOADER; closures that refer to them are void after
+   it. */
 void fp_loader_free(struct fp_loader *loader);
 
-/* Opens the file PATH (inside the root) once; later calls give the same object.  The object belongs to LOADER. */
+/* Opens the file PATH (inside the root; symbolic links are followed as chroot would) once; later
+   calls give the same object.  The object belongs to LOADER; its path is the real file's, root
+   included. A relative PATH starts at the root, or, without a root, at the current directory. */
 int fp_loader_open(struct fp_loader *loader, const char *path, struct fp_object **ret_object,
 		   struct fp_why *why);
 
@@ -30,7 +36,7 @@ void fp_loader_forget(struct fp_loader *loader, const char *path);
 /* One object of a closure. */
 struct fp_member {
 	struct fp_object *object;
-	const char *name;       /* path inside the root, as ld.so's l_name would give it */
+	const char *name; /* path inside the root: ld.so's l_name; of the program, its real path */
 	const char *soname;     /* DT_SONAME, or the name it was asked for by */
 	bool is_loader;         /* the program interpreter itself */
 	unsigned *dependencies; /* indexes of its DT_NEEDED objects, in order, without repeats */
@@ -42,6 +48,11 @@ struct fp_closure {
 	struct fp_member *members; /* in link-map order; [0] is the executable */
 	size_t count;
 	size_t loader_index; /* of the program interpreter */
+	/* False: nothing needs the interpreter, and glibc before 2.41 then leaves it out of its
+	   link map list.  Here it is the last member. */
+	bool loader_listed;
+	unsigned glibc_minor; /* N when the interpreter is of glibc 2.N */
+	uint64_t *reach;      /* a row of bits for each member: what it reaches */
 	struct fp_arena arena;
 };
 
