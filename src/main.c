@@ -1,0 +1,246 @@
+/* main.c - the fastprelink command: hands each file to the engine and reports what became of it. */
+#include "options.h"
+#include "output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { EXIT_DONE = 0, EXIT_SKIPPED = 1, EXIT_FATAL = 2 };
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int number)
+{
+	interrupted = number;
+}
+
+/* The first interrupt ends the run after the file that is being worked on, so that no temporary file stays behind; the
+   second one kills as usual. */
+static void catch_interrupts(void)
+{
+	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction action = { .sa_handler = interrupt,
+				    .sa_flags = SA_RESTART | SA_RESETHAND };
+	struct sigaction old;
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+			sigaction(numbers[i], &action, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* A file that is opened must not become standard output: its content would be overwritten by messages.  What is put in
+   the place of a closed descriptor fails as that would. */
+static int fill_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+		    open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			return -1;
+	return 0;
+}
+
+/* One file of a run; reports itself. */
+typedef void file_action(struct fp_run *run, struct output *output, const char *file);
+
+static void prelink_file(struct fp_run *run, struct output *output, const char *file)
+{
+	struct fp_program_result result = { 0 };
+	struct fp_why why = { 0 };
+
+	if (fp_run_prelink(run, file, &result, &why) == 0)
+		output_prelinked(output, file, &result);
+	else
+		output_skipped(output, file, &why);
+}
+
+static void undo_file(struct fp_run *run, struct output *output, const char *file)
+{
+	const struct options *options = output->options;
+	struct fp_why why = { 0 };
+	unsigned char *bytes;
+	size_t size;
+	int error;
+
+	if (options->run.dry_run) {
+		error = fp_run_original(run, file, false, &bytes, &size, &why);
+		if (!error)
+			free(bytes);
+	} else {
+		error = fp_run_undo(run, file, options->undo_output, &why);
+	}
+	if (error)
+		output_skipped(output, file, &why);
+	else
+		output_restored(output, file);
+}
+
+/* One file is written out, as integrity tools expect, and then one that is not prelinked is its own original. */
+static void verify_file(struct fp_run *run, struct output *output, const char *file)
+{
+	const struct options *options = output->options;
+	bool content = options->file_count == 1 && !options->json;
+	struct fp_why why = { 0 };
+	unsigned char *bytes;
+	size_t size;
+
+	if (fp_run_original(run, file, content, &bytes, &size, &why) != 0) {
+		output_skipped(output, file, &why);
+		return;
+	}
+	if (content)
+		output_content(output, bytes, size);
+	else
+		output_intact(output, file);
+	free(bytes);
+}
+
+static void digest_file(struct fp_run *run, struct output *output, const char *file)
+{
+	struct fp_why why = { 0 };
+	char digest[FP_DIGEST_HEX];
+	unsigned char *bytes;
+	size_t size;
+
+	if (fp_run_original(run, file, true, &bytes, &size, &why) != 0) {
+		output_skipped(output, file, &why);
+		return;
+	}
+	fp_digest_hex(output->options->digest, bytes, size, digest);
+	free(bytes);
+	output_digest(output, file, digest);
+}
+
+static void each_file(struct fp_run *run, struct output *output, file_action *action,
+		      char *const *files, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (interrupted) {
+			output_interrupted(output, files[i], count - i);
+			return;
+		}
+		output_progress(output, files[i]);
+		action(run, output, files[i]);
+	}
+}
+
+struct file_list {
+	char **files;
+	size_t count, capacity;
+};
+
+static int collect(const char *path, void *context)
+{
+	struct file_list *list = context;
+
+	if (interrupted)
+		return -EINTR;
+	if (list->count == list->capacity) {
+		size_t capacity = list->capacity ? list->capacity * 2 : 256;
+		char **files = reallocarray(list->files, capacity, sizeof(*files));
+
+		if (!files)
+			return -ENOMEM;
+		list->files = files;
+		list->capacity = capacity;
+	}
+	list->files[list->count] = strdup(path);
+	if (!list->files[list->count])
+		return -ENOMEM;
+	list->count++;
+	return 0;
+}
+
+/* Restores everything; with nothing prelinked left, the runtime goes too. */
+static int undo_all(struct fp_run *run, struct output *output, const struct options *options)
+{
+	struct file_list list = { 0 };
+	struct fp_why why = { 0 };
+	int error = fp_run_each_prelinked(run, collect, &list);
+
+	if (!error) {
+		output_start(output, options, list.count);
+		each_file(run, output, undo_file, list.files, list.count);
+		if (!output->skipped && !interrupted && !options->run.dry_run &&
+		    fp_run_remove_runtime(run, &why) != 0)
+			output_skipped(output, why.file, &why);
+	} else if (error != -EINTR) {
+		fp_why_system(&why, -error, NULL, "find prelinked files");
+		output_fatal(&why);
+	}
+	while (list.count)
+		free(list.files[--list.count]);
+	free(list.files);
+	return error;
+}
+
+static int run_action(struct fp_run *run, struct output *output, const struct options *options)
+{
+	static file_action *const actions[] = {
+		[ACTION_PRELINK] = prelink_file,
+		[ACTION_UNDO] = undo_file,
+		[ACTION_VERIFY] = verify_file,
+		[ACTION_DIGEST] = digest_file,
+	};
+	int error = 0;
+
+	if (options->all)
+		error = undo_all(run, output, options);
+	else
+		each_file(run, output, actions[options->action], options->files,
+			  options->file_count);
+	if (options->action == ACTION_PRELINK)
+		output_summary(output, fp_run_carrier(run));
+	else if (options->action == ACTION_UNDO && !options->undo_output && !error)
+		output_summary(output, NULL);
+	return error;
+}
+
+static int run_command(struct output *output, const struct options *options)
+{
+	struct fp_why why = { 0 };
+	struct fp_run *run;
+	int error = fp_run_new(&options->run, &run, &why);
+
+	if (error) {
+		output_fatal(&why);
+		return EXIT_FATAL;
+	}
+	error = run_action(run, output, options);
+	fp_run_free(run);
+	return error ? EXIT_FATAL : output->skipped ? EXIT_SKIPPED : EXIT_DONE;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	struct output output;
+	int status = EXIT_FATAL;
+
+	if (fill_standard_descriptors() != 0)
+		return EXIT_FATAL;
+	catch_interrupts();
+	switch (options_parse(argc, (const char **)argv, &options)) {
+	case OPTIONS_RUN:
+		output_start(&output, &options, options.file_count);
+		status = run_command(&output, &options);
+		if (output_end(&output) != 0)
+			status = EXIT_FATAL;
+		break;
+	case OPTIONS_DONE:
+		output_start(&output, &options, 0);
+		status = output_end(&output) == 0 ? EXIT_DONE : EXIT_FATAL;
+		break;
+	case OPTIONS_WRONG:
+		break;
+	}
+	options_free(&options);
+	if (interrupted)
+		raise(interrupted);
+	return status;
+}

@@ -1,0 +1,228 @@
+/* options.c - parses the command line and refuses what does not go together. */
+#include "options.h"
+
+#include <popt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What popt stores while it parses. */
+struct raw {
+	int dry_run, force, undo, all, verify, verbose, json, version, help, usage;
+	int md5, sha, sha256;
+	char *root, *undo_output, *carrier, *runtime, *runtime_source, *library_path, *preload;
+};
+
+static enum options_result wrong(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static enum options_result wrong(const char *format, ...)
+{
+	va_list arguments;
+
+	fputs("fastprelink: ", stderr);
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fputs("; see fastprelink --help\n", stderr);
+	return OPTIONS_WRONG;
+}
+
+struct given {
+	int value;
+	const char *name;
+};
+
+/* The name of the first option of LIST that was given, or null. */
+static const char *first_given(const struct given *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (list[i].value)
+			return list[i].name;
+	return NULL;
+}
+
+/* What does not go together; the same pairs as in classic prelink where it has the options. */
+static enum options_result check_combinations(const struct raw *raw, size_t file_count)
+{
+	const struct given digests[] = {
+		{ raw->md5, "--md5" },
+		{ raw->sha, "--sha" },
+		{ raw->sha256, "--sha256" },
+	};
+	const char *digest = first_given(digests, 3);
+	const char *reading = raw->verify ? "--verify" : digest;
+
+	if (raw->md5 + raw->sha + raw->sha256 > 1)
+		return wrong("only one of --md5, --sha and --sha256 can be given");
+	if (reading && raw->undo)
+		return wrong("--undo and %s do not go together", reading);
+	if (reading && raw->all)
+		return wrong("--all and %s do not go together", reading);
+	if (reading && raw->dry_run)
+		return wrong("--dry-run and %s do not go together", reading);
+	if (raw->undo_output && !raw->undo)
+		return wrong("--undo-output needs --undo");
+	if (raw->undo_output && raw->all)
+		return wrong("--undo-output and --all do not go together");
+	if (raw->undo_output && file_count != 1)
+		return wrong("--undo-output needs exactly one file");
+	if (raw->all && !raw->undo)
+		return wrong("--all needs --undo");
+	if (raw->all && file_count)
+		return wrong("--all takes no files");
+	if (!raw->all && !file_count)
+		return wrong("no files given");
+	if (raw->carrier && strcmp(raw->carrier, "auto") != 0 && strcmp(raw->carrier, "no") != 0)
+		return wrong("--carrier is \"auto\" or \"no\", not \"%s\"", raw->carrier);
+	if (raw->runtime && raw->runtime[0] != '/')
+		return wrong("--runtime needs an absolute path, not \"%s\"", raw->runtime);
+	return OPTIONS_RUN;
+}
+
+/* TEXT, or null when it is empty. */
+static const char *non_empty(const char *text)
+{
+	return text && *text ? text : NULL;
+}
+
+static void take_strings(struct options *options, const struct raw *raw)
+{
+	char *const strings[OPTIONS_STRINGS] = {
+		raw->root,           raw->undo_output,  raw->carrier, raw->runtime,
+		raw->runtime_source, raw->library_path, raw->preload,
+	};
+
+	memcpy(options->strings, strings, sizeof(strings));
+}
+
+static void fill(struct options *options, const struct raw *raw)
+{
+	bool digest = raw->md5 || raw->sha || raw->sha256;
+
+	options->action = raw->undo     ? ACTION_UNDO
+			  : digest      ? ACTION_DIGEST
+			  : raw->verify ? ACTION_VERIFY
+					: ACTION_PRELINK;
+	options->digest = raw->md5 ? FP_DIGEST_MD5 : raw->sha ? FP_DIGEST_SHA1 : FP_DIGEST_SHA256;
+	options->all = raw->all;
+	options->verbose = raw->verbose;
+	options->json = raw->json;
+	options->undo_output = raw->undo_output;
+	options->run.root = non_empty(raw->root);
+	options->run.preload = non_empty(raw->preload);
+	options->run.runtime = raw->runtime;
+	options->run.dry_run = raw->dry_run;
+	options->run.force = raw->force;
+	options->run.no_carrier = raw->carrier && strcmp(raw->carrier, "no") == 0;
+	/* As in classic prelink the search path defaults to the loader's; that of this system says
+	   nothing about another root. */
+	options->run.library_path = non_empty(raw->library_path    ? raw->library_path
+					      : !options->run.root ? getenv("LD_LIBRARY_PATH")
+								   : NULL);
+	options->run.runtime_source = raw->runtime_source
+					      ? raw->runtime_source
+					      : non_empty(getenv("FASTPRELINK_RUNTIME_SOURCE"));
+}
+
+/* Copies the file names, which belong to CONTEXT; false when memory is out. */
+static bool read_files(poptContext context, struct options *options)
+{
+	const char **files = poptGetArgs(context);
+	size_t count = 0;
+
+	while (files && files[count])
+		count++;
+	options->files = calloc(count + 1, sizeof(*options->files));
+	for (; options->files && options->file_count < count; options->file_count++) {
+		options->files[options->file_count] = strdup(files[options->file_count]);
+		if (!options->files[options->file_count])
+			return false;
+	}
+	return options->files != NULL;
+}
+
+static void free_context(poptContext *context)
+{
+	poptFreeContext(*context);
+}
+
+enum options_result options_parse(int argc, const char **argv, struct options *ret_options)
+{
+	struct raw raw = { 0 };
+	const struct poptOption table[] = {
+		{ "undo", 'u', POPT_ARG_NONE, &raw.undo, 0, "restore the exact originals", NULL },
+		{ "undo-output", 'o', POPT_ARG_STRING, &raw.undo_output, 0,
+		  "with -u FILE: write its original to OUT", "OUT" },
+		{ "all", 'a', POPT_ARG_NONE, &raw.all, 0,
+		  "with -u: all prelinked files and the carrier", NULL },
+		{ "verify", 'y', POPT_ARG_NONE, &raw.verify, 0,
+		  "check; one FILE: write its original to stdout", NULL },
+		{ "md5", 0, POPT_ARG_NONE, &raw.md5, 0, "check; print the original's MD5 digest",
+		  NULL },
+		{ "sha", 0, POPT_ARG_NONE, &raw.sha, 0, "check; print the original's SHA-1 digest",
+		  NULL },
+		{ "sha256", 0, POPT_ARG_NONE, &raw.sha256, 0,
+		  "check; print the original's SHA-256 digest", NULL },
+		{ "dry-run", 'n', POPT_ARG_NONE, &raw.dry_run, 0,
+		  "say what would be done, change nothing", NULL },
+		{ "force", 'f', POPT_ARG_NONE, &raw.force, 0,
+		  "also programs with too little to gain", NULL },
+		{ "root", 0, POPT_ARG_STRING, &raw.root, 0, "work on the system inside DIR",
+		  "DIR" },
+		{ "ld-library-path", 0, POPT_ARG_STRING, &raw.library_path, 0,
+		  "assume this LD_LIBRARY_PATH at start", "PATHS" },
+		{ "ld-preload", 0, POPT_ARG_STRING, &raw.preload, 0,
+		  "assume this LD_PRELOAD at start", "PATHS" },
+		{ "carrier", 0, POPT_ARG_STRING, &raw.carrier, 0,
+		  "no: leave libc alone (default: auto)", "auto|no" },
+		{ "runtime", 0, POPT_ARG_STRING, &raw.runtime, 0,
+		  "where programs find the runtime at start", "PATH" },
+		{ "runtime-source", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN,
+		  &raw.runtime_source, 0, "install the runtime from FILE", "FILE" },
+		{ "verbose", 'v', POPT_ARG_NONE, &raw.verbose, 0, "a line for every file", NULL },
+		{ "json", 0, POPT_ARG_NONE, &raw.json, 0, "a JSON object for every file", NULL },
+		{ "version", 'V', POPT_ARG_NONE, &raw.version, 0, "print the version", NULL },
+		{ "help", '?', POPT_ARG_NONE, &raw.help, 0, "print this help", NULL },
+		{ "usage", 0, POPT_ARG_NONE, &raw.usage, 0, "print a short form of it", NULL },
+		POPT_TABLEEND
+	};
+	__attribute__((cleanup(free_context))) poptContext context =
+		poptGetContext("fastprelink", argc, argv, table, 0);
+	struct options *options = ret_options;
+	enum options_result result;
+	int error;
+
+	*options = (struct options){ 0 };
+	if (!context)
+		return wrong("out of memory");
+	poptSetOtherOptionHelp(context, "[OPTION...] PROGRAM...");
+	error = poptGetNextOpt(context);
+	take_strings(options, &raw);
+	if (error < -1)
+		return wrong("%s: %s", poptBadOption(context, POPT_BADOPTION_NOALIAS),
+			     poptStrerror(error));
+	if (raw.help)
+		poptPrintHelp(context, stdout, 0);
+	else if (raw.usage)
+		poptPrintUsage(context, stdout, 0);
+	else if (raw.version)
+		puts("fastprelink " PACKAGE_VERSION);
+	if (raw.help || raw.usage || raw.version)
+		return OPTIONS_DONE;
+	if (!read_files(context, options))
+		return wrong("out of memory");
+	result = check_combinations(&raw, options->file_count);
+	if (result == OPTIONS_RUN)
+		fill(options, &raw);
+	return result;
+}
+
+void options_free(struct options *options)
+{
+	for (size_t i = 0; i < OPTIONS_STRINGS; i++)
+		free(options->strings[i]);
+	while (options->file_count)
+		free(options->files[--options->file_count]);
+	free(options->files);
+}

@@ -1,0 +1,41 @@
+/* options.h - the command line, parsed and checked. */
+#ifndef FP_OPTIONS_H
+#define FP_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "system/run.h"
+
+enum action {
+	ACTION_PRELINK,
+	ACTION_UNDO,
+	ACTION_VERIFY, /* check, and write the original or a line for each file */
+	ACTION_DIGEST, /* check, and write a digest of the original */
+};
+
+enum { OPTIONS_STRINGS = 7 };
+
+/* Everything that was asked for; release it with options_free. */
+struct options {
+	enum action action;
+	struct fp_run_options run;
+	bool all, verbose, json;
+	enum fp_digest digest;
+	const char *undo_output; /* null: in place */
+	char **files;
+	size_t file_count;
+	char *strings[OPTIONS_STRINGS]; /* owned; what run and undo_output point to */
+};
+
+enum options_result {
+	OPTIONS_RUN,
+	OPTIONS_DONE,  /* help or the version was asked for and has been printed */
+	OPTIONS_WRONG, /* a message and the usage have been printed */
+};
+
+enum options_result options_parse(int argc, const char **argv, struct options *ret_options);
+
+void options_free(struct options *options);
+
+#endif

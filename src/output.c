@@ -1,0 +1,406 @@
+/* output.c - everything the command says: lines, summary, progress and JSON Lines. */
+#include "output.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+enum { LINE = 3 * 4096 };
+
+/* Copies TEXT so that it stays on one line and cannot steer a terminal: control characters become octal escapes. */
+static void make_printable(const char *text, char *ret_text, size_t size)
+{
+	size_t used = 0;
+
+	for (; *text && used + 5 < size; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (c < 0x20 || c == 0x7f)
+			used += (size_t)snprintf(ret_text + used, size - used, "\\%03o", c);
+		else
+			ret_text[used++] = *text;
+	}
+	ret_text[used] = '\0';
+}
+
+static void clear_progress(struct output *output)
+{
+	if (output->progress_shown)
+		fputs("\r\033[K", stderr);
+	output->progress_shown = false;
+}
+
+static void note_failure(struct output *output)
+{
+	if (!output->failed)
+		output->error = errno;
+	output->failed = true;
+}
+
+/* Lines are flushed one by one: a reader sees each as soon as it is known. */
+static void say(struct output *output, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void say(struct output *output, const char *format, ...)
+{
+	char line[LINE], printable[LINE];
+	va_list arguments;
+
+	if (output->options->json)
+		return;
+	va_start(arguments, format);
+	vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	make_printable(line, printable, sizeof(printable));
+	clear_progress(output);
+	if (printf("%s\n", printable) < 0 || fflush(stdout) != 0)
+		note_failure(output);
+}
+
+static void complain(struct output *output, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void complain(struct output *output, const char *format, ...)
+{
+	char line[LINE], printable[LINE];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	make_printable(line, printable, sizeof(printable));
+	if (output)
+		clear_progress(output);
+	fprintf(stderr, "fastprelink: %s\n", printable);
+}
+
+/* TEXT as a JSON string.  File names may be any bytes; those that are not UTF-8 appear as \xHH. */
+static json_t *json_text(const char *text)
+{
+	json_t *value = json_string(text);
+	char *escaped, *at;
+
+	if (value)
+		return value;
+	escaped = malloc(4 * strlen(text) + 1);
+	if (!escaped)
+		return NULL;
+	for (at = escaped; *text; text++)
+		if ((unsigned char)*text < 0x80)
+			*at++ = *text;
+		else
+			at += sprintf(at, "\\x%02x", (unsigned char)*text);
+	*at = '\0';
+	value = json_string(escaped);
+	free(escaped);
+	return value;
+}
+
+/* Writes OBJECT, which may be null when memory is out, as one line and releases it. */
+static void say_json(struct output *output, json_t *object)
+{
+	char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+
+	clear_progress(output);
+	if (!text)
+		errno = ENOMEM;
+	if (!text || printf("%s\n", text) < 0 || fflush(stdout) != 0)
+		note_failure(output);
+	free(text);
+	json_decref(object);
+}
+
+static const char *action_name(const struct output *output)
+{
+	static const char *const names[] = {
+		[ACTION_PRELINK] = "prelink",
+		[ACTION_UNDO] = "undo",
+		[ACTION_VERIFY] = "verify",
+		[ACTION_DIGEST] = "digest",
+	};
+
+	return names[output->options->action];
+}
+
+/* The members that every record about a file has. */
+static json_t *file_record(const struct output *output, const char *file, const char *outcome)
+{
+	return json_pack("{s:o, s:s, s:s, s:b}", "file", json_text(file), "action",
+			 action_name(output), "outcome", outcome, "dry_run",
+			 output->options->run.dry_run);
+}
+
+void output_start(struct output *output, const struct options *options, size_t file_total)
+{
+	const char *terminal = getenv("TERM");
+
+	*output = (struct output){ .options = options, .file_total = file_total };
+	output->progress_wanted = file_total > 1 && isatty(STDERR_FILENO) && terminal &&
+				  strcmp(terminal, "dumb") != 0;
+}
+
+void output_progress(struct output *output, const char *file)
+{
+	char line[LINE], printable[LINE];
+	struct winsize window;
+	int columns = 80;
+
+	output->file_index++;
+	if (!output->progress_wanted)
+		return;
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 1)
+		columns = window.ws_col;
+	snprintf(line, sizeof(line), "[%zu/%zu] %s", output->file_index, output->file_total, file);
+	make_printable(line, printable, sizeof(printable));
+	fprintf(stderr, "\r\033[K%.*s", columns - 1, printable);
+	output->progress_shown = true;
+}
+
+/* SIZE in units of 1000 bytes, rounded up: what was added never reads as nothing. */
+static uint64_t kilobytes(uint64_t size)
+{
+	return size / 1000 + (size % 1000 != 0);
+}
+
+static void say_program(struct output *output, const char *file, const char *outcome,
+			const struct fp_program_result *result)
+{
+	char counts[256] = "", left[64] = "";
+
+	if (result->left_objects)
+		snprintf(left, sizeof(left), ", %" PRIu64 " objects left alone",
+			 result->left_objects);
+	if (result->object_count)
+		snprintf(counts, sizeof(counts),
+			 ": %zu objects, %" PRIu64 " of %" PRIu64 " relocations resolved, %" PRIu64
+			 " lazy, %" PRIu64 " left to ld.so%s, +%" PRIu64 " kB",
+			 result->object_count, result->resolved_count, result->relocation_count,
+			 result->lazy_count, result->residual_count, left,
+			 kilobytes(result->added_size));
+	say(output, "%s: %s%s%s", file, outcome, counts,
+	    result->accelerated ? "" : "; no carrier, starts as before");
+}
+
+void output_prelinked(struct output *output, const char *file,
+		      const struct fp_program_result *result)
+{
+	const struct options *options = output->options;
+	bool unchanged = result->outcome == FP_OUTCOME_UNCHANGED;
+	json_t *record;
+
+	if (unchanged)
+		output->unchanged++;
+	else
+		output->done++;
+	if (!result->accelerated)
+		output->unaccelerated++;
+	if (options->json) {
+		record = file_record(output, file, unchanged ? "unchanged" : "prelinked");
+		if (record)
+			json_object_update_new(
+				record,
+				json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}",
+					  "objects", (json_int_t)result->object_count,
+					  "relocations", (json_int_t)result->relocation_count,
+					  "resolved", (json_int_t)result->resolved_count,
+					  "relative", (json_int_t)result->relative_count, "lazy",
+					  (json_int_t)result->lazy_count, "residual",
+					  (json_int_t)result->residual_count, "left_objects",
+					  (json_int_t)result->left_objects, "original_size",
+					  (json_int_t)result->original_size, "added_size",
+					  (json_int_t)result->added_size, "accelerated",
+					  result->accelerated));
+		say_json(output, record);
+	} else if (options->verbose || options->run.dry_run) {
+		say_program(output, file,
+			    unchanged              ? "unchanged"
+			    : options->run.dry_run ? "would be prelinked"
+						   : "prelinked",
+			    result);
+	}
+}
+
+void output_restored(struct output *output, const char *file)
+{
+	const struct options *options = output->options;
+
+	output->done++;
+	if (options->json)
+		say_json(output, file_record(output, file, "restored"));
+	else if (options->run.dry_run)
+		say(output, "%s: would be restored", file);
+	else if (options->verbose)
+		say(output, "%s: restored", file);
+}
+
+void output_intact(struct output *output, const char *file)
+{
+	output->done++;
+	if (output->options->json)
+		say_json(output, file_record(output, file, "intact"));
+	else
+		say(output, "%s: intact", file);
+}
+
+/* The line is that of md5sum and its sisters; the name is the bytes that were given. */
+void output_digest(struct output *output, const char *file, const char *digest)
+{
+	json_t *record;
+
+	output->done++;
+	if (output->options->json) {
+		record = file_record(output, file, "intact");
+		if (record)
+			json_object_set_new(record, "digest", json_text(digest));
+		say_json(output, record);
+		return;
+	}
+	clear_progress(output);
+	if (printf("%s  %s\n", digest, file) < 0 || fflush(stdout) != 0)
+		note_failure(output);
+}
+
+void output_content(struct output *output, const void *bytes, size_t size)
+{
+	output->done++;
+	if (fwrite(bytes, 1, size, stdout) != size || fflush(stdout) != 0)
+		note_failure(output);
+}
+
+/* PATH without the root's prefix, as the program itself would know it. */
+static const char *inside_root(const char *path, const char *root)
+{
+	size_t length = root ? strlen(root) : 0;
+
+	while (length && root[length - 1] == '/')
+		length--;
+	return length && strncmp(path, root, length) == 0 && path[length] == '/' ? path + length
+										 : path;
+}
+
+/* The file that WHY is about when that is not FILE, or null. */
+static const char *other_file(const struct output *output, const char *file,
+			      const struct fp_why *why)
+{
+	const char *root = output->options->run.root;
+
+	return why->file[0] && strcmp(inside_root(why->file, root), inside_root(file, root)) != 0
+		       ? why->file
+		       : NULL;
+}
+
+/* What a refusal says behind the file's name.  A failed system call speaks for itself. */
+static void format_reason(const struct fp_why *why, char *ret_text, size_t size)
+{
+	if (why->reason == FP_REASON_SYSTEM)
+		snprintf(ret_text, size, "%s", why->detail[0] ? why->detail : strerror(why->error));
+	else
+		snprintf(ret_text, size, "%s%s%s", fp_reason_text(why->reason),
+			 why->detail[0] ? ": " : "", why->detail);
+}
+
+void output_skipped(struct output *output, const char *file, const struct fp_why *why)
+{
+	const char *other = other_file(output, file, why);
+	char text[2 * FP_WHY_DETAIL];
+	json_t *record;
+
+	output->skipped++;
+	format_reason(why, text, sizeof(text));
+	complain(output, "%s: %s%s%s", file, other ? other : "", other ? ": " : "", text);
+	if (!output->options->json)
+		return;
+	record = file_record(output, file, "skipped");
+	if (record) {
+		json_object_set_new(record, "reason", json_text(fp_reason_id(why->reason)));
+		json_object_set_new(record, "text", json_text(text));
+		if (other)
+			json_object_set_new(record, "about", json_text(other));
+	}
+	say_json(output, record);
+}
+
+void output_interrupted(struct output *output, const char *file, size_t left)
+{
+	complain(output, "%s: interrupted: %zu files not done", file, left);
+}
+
+/* How the summary names the carrier; empty when there is nothing to say. */
+static void format_carrier(const struct output *output, const struct fp_carrier_result *carrier,
+			   char *ret_text, size_t size)
+{
+	const struct options *options = output->options;
+
+	if (carrier->path[0])
+		snprintf(ret_text, size, "; carrier %s: %s", carrier->path,
+			 carrier->outcome == FP_OUTCOME_UNCHANGED ? "unchanged"
+			 : options->run.dry_run                   ? "would be installed"
+								  : "installed");
+	else if (output->unaccelerated)
+		snprintf(ret_text, size, "; no carrier: %zu will start as before",
+			 output->unaccelerated);
+	else
+		ret_text[0] = '\0';
+}
+
+static json_t *carrier_record(const struct fp_carrier_result *carrier)
+{
+	if (!carrier || !carrier->path[0])
+		return json_null();
+	return json_pack("{s:o, s:s, s:I}", "file", json_text(carrier->path), "outcome",
+			 carrier->outcome == FP_OUTCOME_UNCHANGED ? "unchanged" : "installed",
+			 "added_size", (json_int_t)carrier->added_size);
+}
+
+void output_summary(struct output *output, const struct fp_carrier_result *carrier)
+{
+	const struct options *options = output->options;
+	char text[sizeof(carrier->path) + 64];
+
+	if (options->json) {
+		say_json(output, json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:o}", "summary",
+					   action_name(output), "dry_run", options->run.dry_run,
+					   "done", (json_int_t)output->done, "unchanged",
+					   (json_int_t)output->unchanged, "skipped",
+					   (json_int_t)output->skipped, "unaccelerated",
+					   (json_int_t)output->unaccelerated, "carrier",
+					   carrier_record(carrier)));
+		return;
+	}
+	if (options->action == ACTION_UNDO) {
+		say(output, "%zu %s, %zu skipped", output->done,
+		    options->run.dry_run ? "to restore" : "restored", output->skipped);
+		return;
+	}
+	format_carrier(output, carrier, text, sizeof(text));
+	say(output, "%zu %s, %zu unchanged, %zu skipped%s", output->done,
+	    options->run.dry_run ? "to prelink" : "prelinked", output->unchanged, output->skipped,
+	    text);
+}
+
+void output_fatal(const struct fp_why *why)
+{
+	char text[2 * FP_WHY_DETAIL];
+
+	format_reason(why, text, sizeof(text));
+	complain(NULL, "%s%s%s", why->file, why->file[0] ? ": " : "", text);
+}
+
+int output_end(struct output *output)
+{
+	clear_progress(output);
+	errno = 0;
+	if (fclose(stdout) != 0)
+		note_failure(output);
+	if (!output->failed)
+		return 0;
+	complain(output, "standard output: write: %s",
+		 strerror(output->error ? output->error : EIO));
+	return -1;
+}

@@ -1,0 +1,44 @@
+/* output.h - everything the command says: lines, summary, progress and JSON Lines. */
+#ifndef FP_OUTPUT_H
+#define FP_OUTPUT_H
+
+#include "options.h"
+
+/* What has been said so far. */
+struct output {
+	const struct options *options;
+	size_t file_total, file_index;   /* for the progress line */
+	size_t done, unchanged, skipped; /* files */
+	size_t unaccelerated;            /* of done and unchanged: without a carrier */
+	bool progress_wanted, progress_shown;
+	bool failed; /* standard output could not be written */
+	int error;   /* its errno */
+};
+
+void output_start(struct output *output, const struct options *options, size_t file_total);
+
+/* The next file is being worked on. */
+void output_progress(struct output *output, const char *file);
+
+/* What became of FILE. */
+void output_prelinked(struct output *output, const char *file,
+		      const struct fp_program_result *result);
+void output_restored(struct output *output, const char *file);
+void output_intact(struct output *output, const char *file);
+void output_digest(struct output *output, const char *file, const char *digest);
+void output_content(struct output *output, const void *bytes, size_t size);
+void output_skipped(struct output *output, const char *file, const struct fp_why *why);
+
+/* A run ended before FILE and LEFT - 1 more files. */
+void output_interrupted(struct output *output, const char *file, size_t left);
+
+/* The last line of a prelinking or undo run. */
+void output_summary(struct output *output, const struct fp_carrier_result *carrier);
+
+/* What stopped the whole run. */
+void output_fatal(const struct fp_why *why);
+
+/* Ends standard output.  Returns 0, or -1 after a message when not all of it was written. */
+int output_end(struct output *output);
+
+#endif
