@@ -12,5 +12,5 @@ int main(void)
 		sum += functions[i](i + 2);
 	*counter_pointer += 1;
 	printf("sum %d counter %d same %d %d\n", sum, counter, counter_pointer == &counter, hook == hooked);
-	return 3;
+	return 0;
 }

@@ -34,10 +34,12 @@ def compile_c(source, name="output", flags=(), libs=(), lang="c", cc=None, depen
         return output
     work = Path(tempfile.mkdtemp(dir=cache))
     (work / ("source" + SUFFIX[lang])).write_text(text)
-    for lib in libs:
-        shutil.copyfile(lib, work / lib.name)
-    line = [cc, "-O1", "-w", *include, "-o", name, "source" + SUFFIX[lang], *flags,
-            "-Wl,--no-as-needed,-rpath-link,.", *(f"./{lib.name}" for lib in libs)]
+    for index, lib in enumerate(libs):  # a directory each: two may have one name
+        (work / str(index)).mkdir()
+        shutil.copyfile(lib, work / str(index) / lib.name)
+    line = [cc, "-O1", "-w", f"-fdebug-prefix-map={work}={output.parent}", *include, "-o", name, "source" + SUFFIX[lang], *flags,
+            "-Wl,--no-as-needed", *(f"-Wl,-rpath-link,{index}" for index in range(len(libs))),
+            *(f"{index}/{lib.name}" for index, lib in enumerate(libs))]
     done = subprocess.run(line, cwd=work, capture_output=True, text=True)
     assert done.returncode == 0, " ".join(map(str, line)) + "\n" + done.stderr
     try:
