@@ -14,7 +14,24 @@ lib_libfastprelink_a_SOURCES = \
 	lib/elf/object.c \
 	lib/elf/object.h \
 	lib/elf/versions.c \
+	lib/graph/closure.c \
 	lib/graph/closure.h \
+	lib/graph/expand.c \
+	lib/graph/hwcaps.c \
+	lib/graph/internal.h \
+	lib/graph/interp.c \
+	lib/graph/ldcache.c \
+	lib/graph/ldcache.h \
+	lib/graph/ldconf.c \
+	lib/graph/loader.c \
+	lib/graph/order.c \
+	lib/graph/preload.c \
+	lib/graph/rootpath.c \
+	lib/graph/rootpath.h \
+	lib/graph/search.c \
+	lib/graph/strmap.c \
+	lib/graph/strmap.h \
+	lib/graph/versions.c \
 	lib/reason.c \
 	lib/reason.h \
 	lib/reloc/machines.h \
@@ -38,6 +55,9 @@ lib_libfastprelink_a_SOURCES = \
 	lib/rewrite/undo.c \
 	lib/rewrite/undo.h \
 	lib/rewrite/undo_format.h \
+	lib/system/prove.c \
+	lib/system/prove.h \
+	lib/system/run.c \
 	lib/system/run.h \
 	lib/system/scan.c \
 	lib/system/scan.h
