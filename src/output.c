@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { LINE = 3 * 4096 };
@@ -171,18 +172,19 @@ static uint64_t kilobytes(uint64_t size)
 static void say_program(struct output *output, const char *file, const char *outcome,
 			const struct fp_program_result *result)
 {
-	char counts[256] = "", left[64] = "";
+	char counts[256] = "", left[64] = "", added[32] = "";
 
 	if (result->left_objects)
 		snprintf(left, sizeof(left), ", %" PRIu64 " objects left alone",
 			 result->left_objects);
+	if (result->added_size)
+		snprintf(added, sizeof(added), ", +%" PRIu64 " kB", kilobytes(result->added_size));
 	if (result->object_count)
 		snprintf(counts, sizeof(counts),
 			 ": %zu objects, %" PRIu64 " of %" PRIu64 " relocations resolved, %" PRIu64
-			 " lazy, %" PRIu64 " left to ld.so%s, +%" PRIu64 " kB",
+			 " lazy, %" PRIu64 " left to ld.so%s%s",
 			 result->object_count, result->resolved_count, result->relocation_count,
-			 result->lazy_count, result->residual_count, left,
-			 kilobytes(result->added_size));
+			 result->lazy_count, result->residual_count, left, added);
 	say(output, "%s: %s%s%s", file, outcome, counts,
 	    result->accelerated ? "" : "; no carrier, starts as before");
 }
@@ -273,26 +275,34 @@ void output_content(struct output *output, const void *bytes, size_t size)
 		note_failure(output);
 }
 
-/* PATH without the root's prefix, as the program itself would know it. */
-static const char *inside_root(const char *path, const char *root)
+/* Whether A and B, which may have the root's prefix or not, name one file. */
+static bool same_file(const char *a, const char *b, const char *root)
 {
+	const char *const paths[2] = { a, b };
 	size_t length = root ? strlen(root) : 0;
+	char host[2][2 * FP_WHY_FILE];
+	struct stat stats[2];
 
 	while (length && root[length - 1] == '/')
 		length--;
-	return length && strncmp(path, root, length) == 0 && path[length] == '/' ? path + length
-										 : path;
+	for (int i = 0; i < 2; i++) {
+		bool prefixed = !length ||
+				(strncmp(paths[i], root, length) == 0 && paths[i][length] == '/');
+
+		snprintf(host[i], sizeof(host[i]), "%.*s%s", prefixed ? 0 : (int)length,
+			 root ? root : "", paths[i]);
+	}
+	return strcmp(host[0], host[1]) == 0 ||
+	       (stat(host[0], &stats[0]) == 0 && stat(host[1], &stats[1]) == 0 &&
+		stats[0].st_dev == stats[1].st_dev && stats[0].st_ino == stats[1].st_ino);
 }
 
 /* The file that WHY is about when that is not FILE, or null. */
 static const char *other_file(const struct output *output, const char *file,
 			      const struct fp_why *why)
 {
-	const char *root = output->options->run.root;
-
-	return why->file[0] && strcmp(inside_root(why->file, root), inside_root(file, root)) != 0
-		       ? why->file
-		       : NULL;
+	return why->file[0] && !same_file(why->file, file, output->options->run.root) ? why->file
+										      : NULL;
 }
 
 /* What a refusal says behind the file's name.  A failed system call speaks for itself. */
