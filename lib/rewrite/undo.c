@@ -239,6 +239,26 @@ bool fp_undo_present(const struct fp_object *object)
 	return fp_object_section(object, FP_UNDO_SECTION) != NULL;
 }
 
+bool fp_undo_remains(const void *bytes, size_t size)
+{
+	const unsigned char *at = bytes, *end = at + size;
+	struct fp_undo_header header;
+
+	if (size < SELFMAG || memcmp(bytes, ELFMAG, SELFMAG) != 0)
+		return false;
+	/* The magic alone may be in any file, fastprelink's own first of all. */
+	for (; (at = memmem(at, (size_t)(end - at), FP_UNDO_MAGIC, sizeof(header.magic))); at++) {
+		if ((size_t)(end - at) < sizeof(header))
+			return false;
+		memcpy(&header, at, sizeof(header));
+		if (le32toh(header.version) == FP_UNDO_VERSION &&
+		    le32toh(header.header_size) == sizeof(header) &&
+		    le64toh(header.packed_size) <= (size_t)(end - at) - sizeof(header))
+			return true;
+	}
+	return false;
+}
+
 /* Reads and checks the header of the undo data in SECTION into *RET_HEADER, numbers in host order. */
 static int read_header(const struct fp_object *object, const Elf64_Shdr *section,
 		       struct fp_undo_header *ret_header, struct fp_why *why)

@@ -34,6 +34,10 @@ int fp_undo_seal(void *image, size_t size, size_t undo_offset);
 /* True when OBJECT carries undo data (of any version). */
 bool fp_undo_present(const struct fp_object *object);
 
+/* True when the SIZE bytes of an ELF file hold undo data, whether or not a section still leads to it: the file was
+   prelinked and is damaged when it cannot be opened as an object that fp_undo_present knows. */
+bool fp_undo_remains(const void *bytes, size_t size);
+
 /* Restores the original of OBJECT into *RET_ORIGINAL and checks it against its digest.  Reasons: FP_REASON_NOT_PRELINKED,
    FP_REASON_NEWER_FORMAT, FP_REASON_MODIFIED (the seal or the digest does not match), FP_REASON_MALFORMED. */
 int fp_undo_restore(const struct fp_object *object, struct fp_buffer *ret_original,
