@@ -78,7 +78,7 @@ static struct leaves read_leaves(void)
 	return leaves;
 }
 
-/* glibc sysdeps/x86/get-isa-level.h:get_isa_level, with bug 29611's BMI1 and BMI2, which
+/* glibc sysdeps/x86/get-isa-level.h:get_isa_level, with BMI1 and BMI2 (b80f16adbd), which
    every release branch since 2.36 has. */
 static unsigned isa_level(const struct leaves *l)
 {

@@ -6,7 +6,7 @@
    all it needs has been placed (glibc elf/dl-sort-maps.c:_dl_sort_maps_dfs; GLIBC_TUNABLES can
    ask for the older algorithm, which the runtime takes as a reason to decline).  The program's
    own dependencies are not known yet at that point (elf/dl-deps.c leaves its l_initfini empty)
-   and are not walked; it is put in front whatever needs it. Since 2.39 libc.so.6 is relocated
+   and are not walked; it is put in front whatever needs it.  Since 2.39 libc.so.6 is relocated
    before all others (elf/rtld.c:dl_main, bug 31083); ld.so relocates itself last. */
 #include "internal.h"
 

@@ -39,6 +39,16 @@ static const char *string_at(const struct fp_object *object, uint32_t offset)
 	return offset < object->strtab_size ? object->strtab + offset : NULL;
 }
 
+/* Copies the record at ADDR, which need not be aligned: ld.so does not ask for it. */
+static bool read_record(const struct fp_object *object, fp_addr addr, void *record, size_t size)
+{
+	const void *at = fp_object_at(object, addr, size);
+
+	if (at)
+		memcpy(record, at, size);
+	return at != NULL;
+}
+
 static int malformed(const struct check *check, const struct fp_object *object)
 {
 	return fp_why_set(check->why, FP_REASON_MALFORMED, object->path,
@@ -55,23 +65,24 @@ static int defines(struct check *check, const struct fp_object *object, const ch
 	if (!at)
 		return 1;
 	for (;;) {
-		const Elf64_Verdef *def = fp_object_at(object, at, sizeof(*def));
-		const Elf64_Verdaux *aux;
-		const char *defined;
+		const char *defined = NULL;
+		Elf64_Verdaux aux;
+		Elf64_Verdef def;
 
-		if (!def || def->vd_version != 1 || ++check->records > MAX_RECORDS)
+		if (!read_record(object, at, &def, sizeof(def)) || def.vd_version != 1 ||
+		    ++check->records > MAX_RECORDS)
 			return malformed(check, object);
-		if (def->vd_hash == hash) {
-			aux = fp_object_at(object, at + def->vd_aux, sizeof(*aux));
-			defined = aux ? string_at(object, aux->vda_name) : NULL;
+		if (def.vd_hash == hash) {
+			if (read_record(object, at + def.vd_aux, &aux, sizeof(aux)))
+				defined = string_at(object, aux.vda_name);
 			if (!defined)
 				return malformed(check, object);
 			if (strcmp(defined, name) == 0)
 				return 1;
 		}
-		if (!def->vd_next)
+		if (!def.vd_next)
 			return 0;
-		at += def->vd_next;
+		at += def.vd_next;
 	}
 }
 
@@ -81,27 +92,29 @@ static int check_list(struct check *check, const struct fp_node *provider, fp_ad
 	const struct fp_object *object = check->node->object;
 
 	for (;;) {
-		const Elf64_Vernaux *aux = fp_object_at(object, at, sizeof(*aux));
-		const char *name = aux ? string_at(object, aux->vna_name) : NULL;
+		const char *name = NULL;
+		Elf64_Vernaux aux;
 		int found;
 
+		if (read_record(object, at, &aux, sizeof(aux)))
+			name = string_at(object, aux.vna_name);
 		if (!name || ++check->records > MAX_RECORDS)
 			return malformed(check, object);
-		found = defines(check, provider->object, name, aux->vna_hash);
+		found = defines(check, provider->object, name, aux.vna_hash);
 		if (found < 0)
 			return found;
-		if (!found && !(aux->vna_flags & VER_FLG_WEAK))
+		if (!found && !(aux.vna_flags & VER_FLG_WEAK))
 			return fp_why_set(check->why, FP_REASON_MISSING_VERSION, object->path,
 					  "%s in %s", name, provider->path);
 		if (strcmp(name, RELR_VERSION) == 0)
 			check->knows_relr = true;
-		if (!aux->vna_next)
+		if (!aux.vna_next)
 			return 0;
-		at += aux->vna_next;
+		at += aux.vna_next;
 	}
 }
 
-/* An object with DT_RELR that does not say so to libc may not run (bug 27923). */
+/* An object with DT_RELR that does not say so to libc may not run (glibc 57292f5741). */
 static int check_relr(const struct check *check)
 {
 	const struct fp_object *object = check->node->object;
@@ -124,22 +137,24 @@ static int check_node(struct check *check)
 	if (!at)
 		return 0;
 	for (;;) {
-		const Elf64_Verneed *need = fp_object_at(object, at, sizeof(*need));
-		const char *file = need ? string_at(object, need->vn_file) : NULL;
 		const struct fp_node *provider;
+		const char *file = NULL;
+		Elf64_Verneed need;
 
-		if (!file || need->vn_version != 1)
+		if (read_record(object, at, &need, sizeof(need)))
+			file = string_at(object, need.vn_file);
+		if (!file || need.vn_version != 1 || ++check->records > MAX_RECORDS)
 			return malformed(check, object);
 		provider = fp_search_named(check->search->list, check->search->list_count, file);
 		if (!provider)
 			return fp_why_set(check->why, FP_REASON_MISSING_LIBRARY, object->path,
 					  "%s, whose versions it needs", file);
-		error = check_list(check, provider, at + need->vn_aux);
+		error = check_list(check, provider, at + need.vn_aux);
 		if (error)
 			return error;
-		if (!need->vn_next)
+		if (!need.vn_next)
 			return check_relr(check);
-		at += need->vn_next;
+		at += need.vn_next;
 	}
 }
 
