@@ -13,6 +13,7 @@ pytest.register_assert_rewrite("harness.run", "harness.private", "harness.root",
 from harness import build, need  # noqa: E402
 from harness.private import PrivateDir  # noqa: E402
 from harness.root import Root  # noqa: E402
+from harness.run import run  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,6 +29,14 @@ def pytest_cmdline_main(config):
     """With pytest -n: tests that share a sandbox root go to one worker."""
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist = "loadgroup"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def system_is_read_only():
+    """As root: whatever goes wrong, nothing is written to the system's own programs and libraries."""
+    if need.private_mounts():
+        for command in (["mount", "--bind", "/usr", "/usr"], ["mount", "-o", "remount,bind,ro", "/usr"]):
+            assert run(command).status == 0
 
 
 def pytest_runtest_setup(item):

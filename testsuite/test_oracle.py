@@ -8,7 +8,7 @@ from harness import build, elf
 def two_plain_runs(case, corrupt=None, **options):
     oracle = case.oracle(**options)
     oracle.snapshot("plain")
-    oracle.snapshot("other", corrupt)
+    oracle.snapshot("other", *(["--corrupt", corrupt] if corrupt else []))
     return oracle
 
 
@@ -51,3 +51,8 @@ def test_another_library_is_reported(sampler):
     oracle.env["LD_PRELOAD"] = sampler.lib / "libbase.so"
     oracle.snapshot("other")
     assert oracle.differences("plain", "other", "relocated")
+
+
+def test_addresses_vary(sampler):
+    found = [sampler.oracle().addresses() for _ in range(3)]
+    assert len({addresses[str(sampler.libc)] for addresses in found}) == 3

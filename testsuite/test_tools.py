@@ -35,7 +35,7 @@ def gdb(directory, *commands):
 def test_gdb_breakpoint_and_backtrace(debugged):
     text = debugged.compare(lambda directory: gdb(directory, "break square", "run", "bt", "info sharedlibrary", "finish",
                                                   "info line total", "print counter", "continue"))
-    assert "square (side=2)" in text and "main () at" in text and "counter 46" in text
+    assert "square (side=2)" in text and "main () at" in text and "libbase.so" in text
 
 
 def test_gdb_breakpoint_in_a_constructor(debugged):
@@ -178,7 +178,7 @@ def test_core_dump_is_read_by_gdb(debugged):
         again = run([need.tool("gdb"), "-batch", "-nx", "-ex", "set debuginfod enabled off", "-ex", "bt", directory.prog, core])
         core.unlink()
         return "square (side=2)" in text, re.findall(r"#\d+ .*?(\w+) \(.*", again.stdout)
-    assert debugged.compare(scenario) == (True, ["square", "main"])
+    assert debugged.compare(scenario) == (True, ["square", "square", "main"])
 
 
 @pytest.mark.parametrize("tool", [["nm", "-D"], ["objdump", "-d", "-j", ".text"], ["size", "-A"], ["readelf", "-Ws"],

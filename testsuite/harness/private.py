@@ -86,6 +86,8 @@ class PrivateDir:
         return done
 
     def prelink(self, *programs, options=("-f",), status=0):
+        if not self.libc.exists():  # never the system's
+            shutil.copy2(system_libc(), self.libc)
         return fastprelink(*options, f"--ld-library-path={self.lib}", f"--runtime={self.runtime}",
                            *self.options, *(programs or [self.prog]), status=status)
 

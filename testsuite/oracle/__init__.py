@@ -16,17 +16,21 @@ class Oracle:
         self.randomize = randomize
         directory.mkdir(parents=True, exist_ok=True)
 
-    def snapshot(self, name, corrupt=None):
+    def addresses(self):
+        """Starts the program and returns {object: load address}."""
+        self.snapshot("addresses", "--addresses")
+        lines = (self.directory / "addresses").read_text().splitlines()
+        return dict(line.rsplit(" ", 1) for line in lines)
+
+    def snapshot(self, name, *options):
         """Starts the program up to its entry point and saves what it holds as NAME; returns its stderr."""
-        line = [helper("entry")]
+        line = [helper("entry"), *options]
         for key, value in self.env.items():
             line += ["--env", f"{key}={value}"]
         if self.root:
             line += ["--chroot", self.root]
         if not self.randomize:
             line += ["--no-randomize"]
-        if corrupt:
-            line += ["--corrupt", corrupt]
         done = subprocess.run(line + [self.directory / name] + self.command, cwd=self.directory,
                               capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@
      --env NAME=VALUE   in its environment (which is otherwise empty)
      --no-randomize     switch address randomisation off
      --corrupt OBJECT:OFFSET  add 8 to that word of the process, to see whether the comparison notices
+     --addresses        write only "NAME ADDRESS" of each object to OUTPUT, once all are relocated
 
    Writes OUTPUT.relocated at the moment ld.so reports a consistent link map: everything is relocated and RELRO
    applied, no constructor has run; and OUTPUT.entry at AT_ENTRY.  Relocation tables are taken from the files. */
@@ -239,17 +240,24 @@ static void segments_save(FILE *output, const struct file *file, uint64_t bias, 
 	}
 }
 
+static void name_read(uint64_t map, char name[4096])
+{
+	uint64_t text = peek_word(map + offsetof(struct link_map, l_name));
+	memset(name, 0, 4096);
+	for (size_t i = 0; i + 1 < 4096; i++) {
+		peek(text + i, &name[i], 1);
+		if (name[i] == '\0')
+			break;
+	}
+}
+
 /* Saves the object of the link map at ADDRESS; INDEX 0 is the program. */
 static void object_save(FILE *output, uint64_t address, int index, uint64_t vdso)
 {
 	struct link_map map;
-	char name[4096] = "", path[4200];
+	char name[4096], path[4200];
 	peek(address, &map, sizeof(map));
-	for (size_t i = 0; i + 1 < sizeof(name); i++) {
-		peek((uint64_t)map.l_name + i, &name[i], 1);
-		if (name[i] == '\0')
-			break;
-	}
+	name_read(address, name);
 	struct object_record record = { .link_map = address, .name_size = (uint32_t)strlen(name) };
 	struct file file;
 	if (index == 0)
@@ -411,16 +419,29 @@ static void breakpoint_leave(uint64_t address, long original)
 	ptrace(PTRACE_SETREGS, child, NULL, &registers);
 }
 
+static void addresses_write(const char *path, uint64_t debug)
+{
+	FILE *output = fopen(path, "w");
+	char name[4096];
+	if (output == NULL)
+		error(2, errno, "%s", path);
+	uint64_t map = peek_word(debug + offsetof(struct r_debug, r_map));
+	for (; map; map = peek_word(map + offsetof(struct link_map, l_next))) {
+		name_read(map, name);
+		fprintf(output, "%s %#lx\n", name[0] ? name : "program",
+			peek_word(map + offsetof(struct link_map, l_addr)));
+	}
+	fclose(output);
+}
+
 static void corrupt(const char *what, uint64_t debug)
 {
 	const char *colon = strrchr(what, ':');
 	uint64_t offset = strtoull(colon + 1, NULL, 0);
 	uint64_t map = peek_word(debug + offsetof(struct r_debug, r_map));
 	for (; map; map = peek_word(map + offsetof(struct link_map, l_next))) {
-		char name[4096] = "";
-		uint64_t text = peek_word(map + offsetof(struct link_map, l_name));
-		for (size_t i = 0; i + 1 < sizeof(name) && (i == 0 || name[i - 1]); i++)
-			peek(text + i, &name[i], 1);
+		char name[4096];
+		name_read(map, name);
 		size_t size = (size_t)(colon - what), full = strlen(name);
 		if (full < size || memcmp(name + full - size, what, size) != 0)
 			continue;
@@ -436,11 +457,11 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "chroot", required_argument, NULL, 'r' }, { "env", required_argument, NULL, 'e' },
 		{ "no-randomize", no_argument, NULL, 'n' }, { "corrupt", required_argument, NULL, 'c' },
-		{ 0 },
+		{ "addresses", no_argument, NULL, 'a' }, { 0 },
 	};
 	const char *root = NULL, *wrong = NULL;
 	char *environment[256] = { NULL };
-	int variables = 0, randomize = 1, option;
+	int variables = 0, randomize = 1, addresses = 0, option;
 	while ((option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
 		if (option == 'r')
 			root = optarg;
@@ -450,6 +471,8 @@ int main(int argc, char **argv)
 			randomize = 0;
 		else if (option == 'c')
 			wrong = optarg;
+		else if (option == 'a')
+			addresses = 1;
 		else
 			return 2;
 	}
@@ -486,6 +509,10 @@ int main(int argc, char **argv)
 		if (peek_word(debug + offsetof(struct r_debug, r_state)) << 32 == RT_CONSISTENT)
 			break;
 		resume(PTRACE_SINGLESTEP);
+	}
+	if (addresses) {
+		addresses_write(output, debug);
+		return 0;
 	}
 	if (wrong)
 		corrupt(wrong, debug);
