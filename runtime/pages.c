@@ -1,9 +1,126 @@
 /* pages.c - prepares ranges of pages that are about to be written nearly everywhere.
-   SPDX-License-Identifier: 0BSD */
+   SPDX-License-Identifier: 0BSD
+
+   Every page of a private file mapping costs a page fault and a copy when it is first written.  One system call does
+   that for a whole range at a fraction of the cost; a large range is cheaper still as anonymous memory in huge
+   pages, filled from the file.  All of it is optional: where a call fails the pages are simply written. */
 #include "rt.h"
+
+enum {
+	PAGE = 4096,
+	HUGE_PAGE = 2 * 1024 * 1024,
+	MIN_TOTAL = 128,            /* pages: fewer are not worth looking at /proc */
+	MIN_REPLACED = 1024 * 1024, /* bytes: a range that may hold a huge page */
+	READ_WRITE = 3,             /* PROT_READ | PROT_WRITE */
+	PRIVATE_ANONYMOUS = 0x22,   /* MAP_PRIVATE | MAP_ANONYMOUS */
+	MOVE_FIXED = 3,             /* MREMAP_MAYMOVE | MREMAP_FIXED */
+	ADVICE_HUGE_PAGE = 14,      /* MADV_HUGEPAGE */
+	ADVICE_POPULATE_WRITE = 23, /* MADV_POPULATE_WRITE, Linux 5.14 */
+	CURRENT_DIRECTORY = -100,   /* AT_FDCWD */
+	READ_CLOEXEC = 0x80000,     /* O_RDONLY | O_CLOEXEC */
+};
+
+static long open_file(const char *path)
+{
+	return system_call(CALL_OPENAT, CURRENT_DIRECTORY, (long)path, READ_CLOEXEC, 0, 0, 0);
+}
+
+static void close_file(long file)
+{
+	system_call(CALL_CLOSE, file, 0, 0, 0, 0, 0);
+}
+
+/* ld.so itself does not call madvise or mremap, so a seccomp filter may kill a process that does: they are used only
+   where the kernel says that there is no filter. */
+static int is_unfiltered(void)
+{
+	static const char wanted[] = "\nSeccomp:\t0\n";
+	char status[3072];
+	long file = open_file("/proc/self/status"), size;
+
+	if (file < 0)
+		return 0;
+	size = system_call(CALL_READ, file, (long)status, sizeof(status), 0, 0, 0);
+	close_file(file);
+	for (long at = 0; at + (long)sizeof(wanted) - 1 <= size; at++) {
+		unsigned i = 0;
+
+		while (wanted[i] && status[at + i] == wanted[i])
+			i++;
+		if (!wanted[i])
+			return 1;
+	}
+	return 0;
+}
+
+/* Opens the file that OBJECT was mapped from; negative when it is another one by now: then its first page, with
+   headers and build id, differs from the mapped one. */
+static long open_mapped(const struct fp_table_object *object, const struct link_map *map)
+{
+	uint64_t page[PAGE / 8];
+	const uint64_t *mapped = (const uint64_t *)(map->l_addr + object->base);
+	long file = open_file(map->l_name);
+
+	if (file < 0)
+		return file;
+	if (system_call(CALL_PREAD, file, (long)page, PAGE, 0, 0, 0) == PAGE) {
+		unsigned i = 0;
+
+		while (i < PAGE / 8 && page[i] == mapped[i])
+			i++;
+		if (i == PAGE / 8)
+			return file;
+	}
+	close_file(file);
+	return -1;
+}
+
+/* Replaces SIZE bytes at START by anonymous memory with the same contents.  The new memory is complete before the
+   mapping of the file goes away, and lies as START does in its huge page, so that whole huge pages can move. */
+static int replace_range(const struct fp_table_object *object, const struct link_map *map,
+			 uint64_t start, uint64_t size, uint64_t offset)
+{
+	long file = open_mapped(object, map), area, copy, moved = -1;
+
+	if (file < 0)
+		return 0;
+	area = system_call(CALL_MMAP, 0, (long)(size + HUGE_PAGE), READ_WRITE, PRIVATE_ANONYMOUS,
+			   -1, 0);
+	if (area > 0) {
+		copy = area + (long)((start - (uint64_t)area) % HUGE_PAGE);
+		system_call(CALL_MADVISE, copy, (long)size, ADVICE_HUGE_PAGE, 0, 0, 0);
+		if (system_call(CALL_PREAD, file, copy, (long)size, (long)offset, 0, 0) ==
+		    (long)size)
+			moved = system_call(CALL_MREMAP, copy, (long)size, (long)size, MOVE_FIXED,
+					    (long)start, 0);
+		system_call(CALL_MUNMAP, area, (long)(size + HUGE_PAGE), 0, 0, 0, 0);
+	}
+	close_file(file);
+	return moved == (long)start;
+}
 
 void prepare_pages(const struct fp_table *table, const struct link_map *const *maps)
 {
-	(void)table;
-	(void)maps;
+	const struct fp_table_fill *fills =
+		(const struct fp_table_fill *)((const char *)table + table->fills);
+	const struct fp_table_object *objects = table_objects(table);
+	uint64_t total = 0;
+
+	for (uint32_t i = 0; i < table->fill_count; i++)
+		total += fills[i].page_count;
+	if (total < MIN_TOTAL || !is_unfiltered())
+		return;
+	for (uint32_t i = 0; i < table->fill_count; i++) {
+		const struct link_map *map = maps[fills[i].object];
+		uint64_t start = map->l_addr + fills[i].start,
+			 size = (uint64_t)fills[i].page_count * PAGE;
+
+		if (size >= MIN_REPLACED && fills[i].file_offset != FP_NOT_REPLACEABLE &&
+		    replace_range(&objects[fills[i].object], map, start, size,
+				  fills[i].file_offset))
+			continue;
+		if (system_call(CALL_MADVISE, (long)start, (long)size, ADVICE_POPULATE_WRITE, 0, 0,
+				0) < 0)
+			return;
+	}
 }

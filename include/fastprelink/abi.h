@@ -99,10 +99,13 @@ struct fp_table_ifunc {
 /* A range of pages that will be written nearly everywhere and is worth preparing in one go. */
 struct fp_table_fill {
 	uint32_t object;
-	uint32_t page_count;  /* of 4096 bytes */
-	uint64_t start;       /* address, page-aligned */
-	uint64_t file_offset; /* of the same bytes in the object's file */
+	uint32_t page_count; /* of 4096 bytes */
+	uint64_t start;      /* address, page-aligned */
+	uint64_t
+		file_offset; /* of the same bytes in the object's file; FP_NOT_REPLACEABLE: do not read it anew */
 };
+
+#define FP_NOT_REPLACEABLE UINT64_MAX
 
 /* Why the runtime left a start to ld.so; FASTPRELINK_DEBUG=1 prints the number. */
 enum fp_decline {

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pages.h"
+
 enum { PAGE = 4096, WHOLE_SEGMENT_LIMIT = 1 << 30 };
 
 /* The table while it grows. */
@@ -26,6 +28,7 @@ struct builder {
 	uint32_t ifunc_count;
 	struct fp_buffer
 		*streams; /* one per object: its part of the table, offsets from its own start */
+	struct fp_buffer fills; /* struct fp_table_fill[] */
 	struct fp_table_counts counts;
 };
 
@@ -340,6 +343,8 @@ static int fill_member(struct builder *builder, size_t index)
 		error = bind_runs(builder, &holder, object->jmprel.rela, object->jmprel.count);
 	if (!error)
 		error = write_stream(&holder, &builder->streams[index], record);
+	if (!error)
+		error = fp_pages_collect(object, (uint32_t)index, now, &builder->fills);
 	free(holder.values);
 	free(holder.targets);
 	free(holder.codes);
@@ -436,6 +441,8 @@ static int join(struct builder *builder, struct fp_buffer *ret_table)
 	int error;
 
 	header.fills = (uint32_t)position;
+	header.fill_count = (uint32_t)(builder->fills.size / sizeof(struct fp_table_fill));
+	position += builder->fills.size;
 	for (size_t i = 0; i < count; i++) {
 		struct fp_table_object *record = &builder->records[i];
 
@@ -459,6 +466,8 @@ static int join(struct builder *builder, struct fp_buffer *ret_table)
 	if (!error)
 		error = fp_buffer_append(ret_table, builder->ifuncs,
 					 builder->ifunc_count * sizeof(struct fp_table_ifunc));
+	if (!error)
+		error = fp_buffer_append(ret_table, builder->fills.bytes, builder->fills.size);
 	for (size_t i = 0; i < count && !error; i++)
 		error = fp_buffer_append(ret_table, builder->streams[i].bytes,
 					 builder->streams[i].size);
@@ -501,6 +510,7 @@ int fp_table_build(const struct fp_closure *closure, size_t carrier, struct fp_b
 out:
 	for (size_t i = 0; builder->streams && i < closure->count; i++)
 		fp_buffer_free(&builder->streams[i]);
+	fp_buffer_free(&builder->fills);
 	fp_binder_free(builder->binder);
 	free(builder->streams);
 	free(builder->records);

@@ -432,20 +432,32 @@ int fp_run_remove_runtime(struct fp_run *run, struct fp_why *why)
 	return 0;
 }
 
+/* Reads the file PATH, which is its own original unless it is what is left of a prelinked one. */
+static int read_plain(const char *path, unsigned char **ret_bytes, size_t *ret_size,
+		      struct fp_why *why)
+{
+	struct stat stat;
+	int error = read_file(path, ret_bytes, ret_size, &stat, why);
+
+	if (error || !fp_undo_remains(*ret_bytes, *ret_size))
+		return error;
+	free(*ret_bytes);
+	return fp_why_set(why, FP_REASON_MODIFIED, path, "%s", "");
+}
+
 int fp_run_original(struct fp_run *run, const char *path, bool allow_plain,
 		    unsigned char **ret_bytes, size_t *ret_size, struct fp_why *why)
 {
 	const char *within = inside(run, path), *host = on_host(run, within);
 	struct fp_object *object;
 	struct fp_buffer original = { 0 };
-	struct stat stat;
 	int error;
 
 	if (!host)
 		return fp_why_system(why, ENOMEM, path, "read");
 	error = fp_loader_open(run->loader, within, &object, why);
 	if (allow_plain && (error || !fp_undo_present(object)))
-		return read_file(error ? host : object->path, ret_bytes, ret_size, &stat, why);
+		return read_plain(error ? host : object->path, ret_bytes, ret_size, why);
 	if (!error)
 		error = fp_undo_restore(object, &original, why);
 	if (!error) {

@@ -1,0 +1,151 @@
+/* pages.c - which pages of an object the runtime writes.
+
+   A page that is written once costs a page fault and a copy.  Ranges of such pages can be prepared by one system call
+   each, which costs a fraction of the faults; a page in between that nobody writes costs a copy for nothing. */
+#include "pages.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+	PAGE = 4096,
+	MIN_PAGES = 4,  /* a shorter range is not worth a system call */
+	GAP_SHARE = 32, /* of a range may be unwritten at a time, and one page always */
+};
+
+/* Marks, one byte for each page, of the file-backed pages of one segment. */
+struct marks {
+	const Elf64_Phdr *segment;
+	fp_addr start;
+	size_t count;
+	bool replaceable;
+	unsigned char *written; /* 0, WRITTEN or OCCUPIED */
+};
+
+enum { WRITTEN = 1, OCCUPIED = 2 };
+
+static void mark(struct marks *marks, fp_addr addr)
+{
+	uint64_t page = (addr - marks->start) / PAGE;
+
+	if (addr >= marks->start && page < marks->count && marks->written[page] != OCCUPIED)
+		marks->written[page] = WRITTEN;
+}
+
+/* ld.so has written to the dynamic section by then: those pages are its own and must keep their contents. */
+static void occupy_dynamic(struct marks *marks, const struct fp_object *object)
+{
+	fp_addr end = object->dynamic_addr + (object->dynamic_count + 1) * sizeof(Elf64_Dyn);
+
+	for (size_t page = 0; page < marks->count; page++)
+		if (marks->start + page * PAGE < end &&
+		    marks->start + (page + 1) * PAGE > object->dynamic_addr)
+			marks->written[page] = OCCUPIED;
+}
+
+static void mark_table(struct marks *marks, const struct fp_object *object,
+		       const struct fp_rela_table *table)
+{
+	for (size_t i = 0; i < table->count; i++) {
+		const struct fp_reloc_type *type = fp_machine_reloc(
+			object->machine, (uint32_t)ELF64_R_TYPE(table->rela[i].r_info));
+
+		if (type->kind == FP_RELOC_RELATIVE || type->kind == FP_RELOC_WORD ||
+		    type->kind == FP_RELOC_SLOT || type->kind == FP_RELOC_JUMP_SLOT)
+			mark(marks, table->rela[i].r_offset);
+	}
+}
+
+static void mark_relr(struct marks *marks, const struct fp_object *object)
+{
+	fp_addr where = 0;
+
+	for (size_t i = 0; i < object->relr_count; i++) {
+		uint64_t entry = object->relr[i];
+
+		if ((entry & 1) == 0) {
+			mark(marks, entry);
+			where = entry + 8;
+			continue;
+		}
+		for (fp_addr at = where; (entry >>= 1) != 0; at += 8)
+			if (entry & 1)
+				mark(marks, at);
+		where += 8 * 63;
+	}
+}
+
+static int append_ranges(const struct marks *marks, uint32_t index, struct fp_buffer *ret_fills)
+{
+	int error = 0;
+
+	for (size_t first = 0; first < marks->count && !error; first++) {
+		size_t end = first, gap = 0;
+
+		if (marks->written[first] != WRITTEN)
+			continue;
+		for (size_t page = first;
+		     page < marks->count && gap <= 1 + (page - first) / GAP_SHARE &&
+		     marks->written[page] != OCCUPIED;
+		     page++)
+			if (marks->written[page]) {
+				end = page + 1;
+				gap = 0;
+			} else {
+				gap++;
+			}
+		if (end - first >= MIN_PAGES) {
+			struct fp_table_fill fill = {
+				.object = index,
+				.page_count = (uint32_t)(end - first),
+				.start = marks->start + first * PAGE,
+				.file_offset =
+					marks->segment->p_offset +
+					(marks->start + first * PAGE - marks->segment->p_vaddr),
+			};
+
+			error = fp_buffer_append(ret_fills, &fill, sizeof(fill));
+		}
+		first = end;
+	}
+	return error;
+}
+
+/* True when the first page of OBJECT is mapped as it is in the file, so that the runtime can compare the two. */
+static bool first_page_is_mapped(const struct fp_object *object)
+{
+	for (unsigned i = 0; i < object->phnum; i++)
+		if (object->phdr[i].p_type == PT_LOAD)
+			return object->phdr[i].p_offset == 0 && object->phdr[i].p_filesz >= PAGE &&
+			       !(object->phdr[i].p_flags & PF_W);
+	return false;
+}
+
+int fp_pages_collect(const struct fp_object *object, uint32_t index, bool now,
+		     struct fp_buffer *ret_fills)
+{
+	int error = 0;
+
+	for (unsigned i = 0; i < object->phnum && !error; i++) {
+		const Elf64_Phdr *p = &object->phdr[i];
+		struct marks marks = { .segment = p,
+				       .start = p->p_vaddr & ~(fp_addr)(PAGE - 1),
+				       .replaceable = index != 0 && first_page_is_mapped(object) };
+
+		if (p->p_type != PT_LOAD || !(p->p_flags & PF_W) || !p->p_filesz)
+			continue;
+		/* Whole pages of the file only: the last one may be shared with zeros that the loader clears. */
+		marks.count = (p->p_vaddr + p->p_filesz - marks.start) / PAGE;
+		marks.written = calloc(marks.count + 1, 1);
+		if (!marks.written)
+			return -ENOMEM;
+		occupy_dynamic(&marks, object);
+		mark_table(&marks, object, &object->rela);
+		if (now)
+			mark_table(&marks, object, &object->jmprel);
+		mark_relr(&marks, object);
+		error = append_ranges(&marks, index, ret_fills);
+		free(marks.written);
+	}
+	return error;
+}
