@@ -38,6 +38,12 @@ def test_preload_of_a_library_of_the_closure(sampler):
     same(sampler, {"LD_PRELOAD": "DIR/lib/libbase.so"})
 
 
+@pytest.mark.parametrize("name", ["bin/prog", "lib/libc.so.6", "lib/ld-linux-x86-64.so.2"])
+def test_preload_of_a_prelinked_file(sampler, name):
+    """ld.so refuses a program as a library, and takes libc for the one it knows."""
+    same(sampler, {"LD_PRELOAD": f"DIR/{name}"})
+
+
 def test_preload_that_does_not_exist(sampler):
     same(sampler, {"LD_PRELOAD": "/nonexistent.so"})
 

@@ -1,6 +1,7 @@
 """Real programs of the distribution, each with its closure in a sandbox root of its own."""
 
 import os
+import re
 import resource
 import subprocess
 import time
@@ -71,7 +72,8 @@ class Prepared:
         """Results of all commands; with what the last may have written."""
         results = []
         for command in self.commands:
-            done = self.root.run(*command, env={"HOME": "/tmp", "PATH": "/usr/bin", **(env or {})}, cwd="/")
+            done = self.root.run(*command, env={"HOME": "/tmp", "PATH": "/usr/bin", "LC_ALL": "C", **(env or {})})
+            done.stderr = re.sub(r":\d+\)|\d\d:\d\d:\d\d\.\d+", "", done.stderr)  # GLib's process number and time
             output = self.root.host("/tmp/out.png")
             results.append((done, output.read_bytes() if output.exists() else None))
             output.unlink(missing_ok=True)
