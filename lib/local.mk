@@ -48,6 +48,8 @@ lib_libfastprelink_a_SOURCES = \
 	lib/rewrite/digest.h \
 	lib/rewrite/image.c \
 	lib/rewrite/image.h \
+	lib/rewrite/pages.c \
+	lib/rewrite/pages.h \
 	lib/rewrite/program.c \
 	lib/rewrite/program.h \
 	lib/rewrite/table.c \
