@@ -84,8 +84,8 @@ static void cut_relocations(const struct fp_table *table, const struct fp_table_
 {
 	Elf64_Dyn *dynamic = (Elf64_Dyn *)map->l_ld;
 
-	if (object->residual_count)
-		set_entry(dynamic, object->rela_entry, (uint64_t)table + object->residual);
+	/* Even an empty table moves: where DT_RELA stood, ld.so could take it for a neighbour of DT_JMPREL. */
+	set_entry(dynamic, object->rela_entry, (uint64_t)table + object->residual);
 	set_entry(dynamic, object->relasz_entry, object->residual_count * sizeof(Elf64_Rela));
 	set_entry(dynamic, object->relacount_entry, 0);
 	set_entry(dynamic, object->relrsz_entry, 0);
@@ -114,7 +114,11 @@ static void fill_object(const struct fp_table *table, const struct fp_table_obje
 		target_bases[FP_TARGET_FIRST + i] = bases[list[i]];
 
 	fill_relr((const uint64_t *)(map->l_addr + object->relr), object->relr_count, map->l_addr);
-	fill_relative(rela, object->relative_count, map->l_addr);
+	if (object->relative_words)
+		fill_relr((const uint64_t *)(start + object->relative), object->relative_words,
+			  map->l_addr);
+	else
+		fill_relative(rela, object->relative_count, map->l_addr);
 	run = fill_words(&holder, rela + object->relative_count,
 			 object->rela_count - object->relative_count, 0);
 	if (object->flags & FP_OBJECT_BIND_NOW)

@@ -76,6 +76,10 @@ struct fp_table_object {
 		target_list; /* offset of uint16_t[target_count]: object of code FP_TARGET_FIRST + i */
 	uint32_t target_count;
 
+	/* The leading relative relocations once more, encoded as DT_RELR: used instead of them when the count is not zero. */
+	uint32_t relative; /* offset of uint64_t[relative_words] */
+	uint32_t relative_words;
+
 	uint32_t residual; /* offset of Elf64_Rela[residual_count], what ld.so still has to do */
 	uint32_t residual_count;
 	uint16_t rela_entry, relasz_entry, relacount_entry, pltrelsz_entry, relrsz_entry;

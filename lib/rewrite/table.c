@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "pages.h"
+#include "relative.h"
 
 enum { PAGE = 4096, WHOLE_SEGMENT_LIMIT = 1 << 30 };
 
@@ -129,6 +130,19 @@ void fp_table_count(const struct fp_closure *closure, size_t carrier,
 			ret_counts->symbols += words;
 		}
 	}
+}
+
+void fp_table_recount(const struct fp_table *table, const struct fp_closure *closure,
+		      size_t carrier, struct fp_table_counts *ret_counts)
+{
+	const struct fp_table_object *records =
+		(const struct fp_table_object *)((const char *)table + table->objects);
+
+	fp_table_count(closure, carrier, ret_counts);
+	ret_counts->resolved = table->word_count;
+	for (uint32_t i = 0; i < table->object_count; i++)
+		if (records[i].flags & FP_OBJECT_FILL)
+			ret_counts->residual += records[i].residual_count;
 }
 
 /* The code of member TARGET in the holder's list; FP_TARGET_RESIDUAL when the list is full. */
@@ -294,7 +308,7 @@ static void describe(const struct fp_object *object, struct fp_table_object *rec
 }
 
 /* Puts the holder's arrays into its stream; the offsets are made absolute when the streams are joined. */
-static int write_stream(struct holder *holder, struct fp_buffer *stream,
+static int write_stream(const struct holder *holder, struct fp_buffer *stream,
 			struct fp_table_object *record)
 {
 	int error;
@@ -303,6 +317,10 @@ static int write_stream(struct holder *holder, struct fp_buffer *stream,
 	record->residual = 0;
 	record->residual_count = (uint32_t)(holder->residual.size / sizeof(Elf64_Rela));
 	error = fp_buffer_append(stream, holder->residual.bytes, holder->residual.size);
+	record->relative = (uint32_t)stream->size;
+	if (!error)
+		error = fp_relative_encode(holder->object, stream);
+	record->relative_words = (uint32_t)((stream->size - record->relative) / sizeof(uint64_t));
 	record->values = (uint32_t)stream->size;
 	if (!error)
 		error = fp_buffer_append(stream, holder->values,
@@ -449,6 +467,7 @@ static int join(struct builder *builder, struct fp_buffer *ret_table)
 		if (!(record->flags & FP_OBJECT_FILL))
 			continue;
 		record->residual += (uint32_t)position;
+		record->relative += (uint32_t)position;
 		record->values += (uint32_t)position;
 		record->target_list += (uint32_t)position;
 		record->targets += (uint32_t)position;

@@ -23,6 +23,10 @@ struct fp_table_counts {
 void fp_table_count(const struct fp_closure *closure, size_t carrier,
 		    struct fp_table_counts *ret_counts);
 
+/* As fp_table_count, for a closure whose table is TABLE: what was found out by binding is taken from it. */
+void fp_table_recount(const struct fp_table *table, const struct fp_closure *closure,
+		      size_t carrier, struct fp_table_counts *ret_counts);
+
 /* Builds the table of CLOSURE into *RET_TABLE, complete but for what depends on where the program's own sections
    end up: fp_table_finish does that.  CARRIER is the member that has, or will have, the stub. */
 int fp_table_build(const struct fp_closure *closure, size_t carrier, struct fp_buffer *ret_table,

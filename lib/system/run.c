@@ -371,6 +371,8 @@ static int prelink(struct fp_run *run, struct fp_closure **closure, const char *
 	result->accelerated = fp_carrier_stub((*closure)->members[carrier].object) ||
 			      (run->options.dry_run && !run->options.no_carrier);
 	if (table && fp_table_matches(table, *closure, carrier)) {
+		fp_table_recount(table, *closure, carrier, &counts);
+		fill_result(result, *closure, &counts, program->size);
 		result->outcome = FP_OUTCOME_UNCHANGED;
 		return 0;
 	}
