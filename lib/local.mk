@@ -52,6 +52,8 @@ lib_libfastprelink_a_SOURCES = \
 	lib/rewrite/pages.h \
 	lib/rewrite/program.c \
 	lib/rewrite/program.h \
+	lib/rewrite/relative.c \
+	lib/rewrite/relative.h \
 	lib/rewrite/table.c \
 	lib/rewrite/table.h \
 	lib/rewrite/undo.c \
