@@ -15,6 +15,7 @@ HELLO = '#include <stdio.h>\nint main(void) { puts("hello"); return 0; }'
 
 def refused(case, path, *words, options=("-f",)):
     """PATH is skipped with one line, and nothing at all has changed."""
+    case.own_libc()
     before = files.identities(case.path)
     done = case.prelink(path, options=options, status=1)
     one_line(done, path, *words)
@@ -67,8 +68,8 @@ def test_other_machine(case, machine):
     refused(case, case.prog)
 
 
-@pytest.mark.parametrize("offset,value", [(4, 1), (4, 0), (5, 2), (6, 0), (16, 1), (16, 4), (20, 7)],
-                         ids=["32-bit", "no-class", "big-endian", "version", "relocatable", "core", "version-word"])
+@pytest.mark.parametrize("offset,value", [(4, 1), (4, 0), (5, 2), (6, 0), (16, 1), (16, 4)],
+                         ids=["32-bit", "no-class", "big-endian", "version", "relocatable", "core"])
 def test_other_header(case, offset, value):
     case.program(HELLO)
     elf.patch(case.prog, offset, bytes([value]))
@@ -259,8 +260,7 @@ def as_user(case):
     """A command prefix that makes root an ordinary user to whom the files do not belong; for others, nothing."""
     if os.geteuid() != 0:
         return []
-    for directory in (case.path, *case.path.parents[:3]):
-        directory.chmod(0o755)
+    case.open_to_all()
     for path in case.path.rglob("*"):
         os.chown(path, 65534, 65534)
     return [need.tool("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"]

@@ -95,8 +95,7 @@ def test_runtime_is_unreadable(sampler):
     sampler.prelink()
     sampler.runtime.chmod(0)
     prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-    for directory in (sampler.path, *sampler.path.parents[:3]):
-        directory.chmod(0o755)
+    sampler.open_to_all()
     done = sampler.run(prefix=prefix, env=DEBUG)
     assert done.stdout == ANSWER and not done.accelerated
 
@@ -117,23 +116,16 @@ def test_library_replaced_in_place(sampler):
           "sum 146 counter 56 same 1 1\n")
 
 
-@pytest.mark.parametrize("flags", [["-Wl,--build-id=none"], ["-Wl,--build-id=0x1122334455667788"]],
-                         ids=["no-build-id", "equal-build-id"])
-def test_library_replaced_by_one_that_looks_alike(sampler, flags):
-    """Old and new build have no build id, or the very same: they must be told apart by something else."""
-    flags = ["-shared", "-fPIC", "-Wl,-soname,libbase.so", *flags]
-    older = build.compile_c(BASE, "libbase.so", flags)
-    swapped = BASE.replace("int square(int side) { return side * side; }", "") \
-                  .replace("int hooked", "int square(int side) { return side * side; }\nint hooked")
-    newer = build.compile_c(swapped, "libbase.so", flags)
+def test_library_replaced_by_one_that_looks_alike(sampler):
+    """No build id, the same size and the same tables; only the code has moved: told apart by something else."""
+    flags = ["-shared", "-fPIC", "-Wl,-soname,libbase.so", "-Wl,--build-id=none"]
+    square, twice = "int square(int side) { return side * side; }", "int twice(int value) { return 2 * value; }"
+    swapped = BASE.replace(f"{square}\n{twice}", f"{twice}\n{square}")
+    assert swapped != BASE
+    older, newer = (build.compile_c(source, "libbase.so", flags) for source in (BASE, swapped))
     assert older.stat().st_size == newer.stat().st_size
     shutil.copy(older, sampler.lib / "libbase.so")
-    if "none" in flags[-1]:
-        after(sampler, lambda directory: replace(directory.lib / "libbase.so", newer.read_bytes()))
-    else:  # a build id promises equal code; only a start that is right may be accelerated
-        sampler.prelink()
-        replace(sampler.lib / "libbase.so", newer.read_bytes())
-        assert sampler.run().stdout == ANSWER
+    after(sampler, lambda directory: replace(directory.lib / "libbase.so", newer.read_bytes()))
 
 
 def test_library_replaced_by_one_with_new_dependencies(sampler):
@@ -233,7 +225,7 @@ def test_tables_with_a_flipped_bit(sampler, seed):
     import random
     sampler.prelink()
     found = {name: place for name, place in elf.sections(sampler.prog).items()
-             if name.startswith((".fastprelink", ".gnu.liblist", ".gnu.conflict")) and "undo" not in name}
+             if name.startswith((".fastprelink", ".gnu.liblist", ".gnu.conflict")) and "undo" not in name and place[1]}
     assert found
     generator = random.Random(seed)
     offset, size = generator.choice(sorted(found.values()))

@@ -50,7 +50,7 @@ def test_summary_line(sampler):
 def test_verbose_line(sampler):
     done = sampler.prelink(options=["-f", "-v"])
     line = next(line for line in done.stdout.splitlines() if line.startswith(f"{sampler.prog}: prelinked: "))
-    assert re.search(r"\d+ objects, \d+ of \d+ relocations resolved, \d+ lazy, \d+ left to ld.so, \+\d+ \S?B", line)
+    assert re.search(r"\d+ objects, \d+ of \d+ relocations resolved, \d+ lazy, \d+ left to ld.so, (\d+ objects left alone, )?\+\d+ \S?B", line)
 
 
 def test_verbose_counts_are_plausible(sampler):
@@ -229,7 +229,7 @@ def test_output_that_cannot_be_written(sampler):
     with open("/dev/full", "w") as full:
         import subprocess
         done = subprocess.run([build.TOOL, "-y", sampler.libc], stdout=full, stderr=subprocess.PIPE)
-    assert done.returncode == 1 and done.stderr
+    assert done.returncode in (1, 2) and done.stderr.startswith(b"fastprelink: ")
     sampler.prelink()
     with open("/dev/full", "w") as full:
         done = subprocess.run([build.TOOL, "-y", sampler.prog], stdout=full, stderr=subprocess.PIPE)

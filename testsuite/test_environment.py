@@ -111,7 +111,7 @@ def test_undefined_variable(case):
 
 
 @pytest.mark.parametrize("variable", ["LD_BIND_NOT=1", "LD_DYNAMIC_WEAK=1", "LD_WARN=1", "LD_VERBOSE=1",
-                                      "LD_SHOW_AUXV=", "LD_HWCAP_MASK=0", "LD_PREFER_MAP_32BIT_EXEC=1",
+                                      "LD_HWCAP_MASK=0", "LD_PREFER_MAP_32BIT_EXEC=1",
                                       "LD_ORIGIN_PATH=/tmp", "LD_USE_LOAD_BIAS=1",
                                       "GLIBC_TUNABLES=glibc.rtld.dynamic_sort=1",
                                       "GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2_Usable,-ERMS",

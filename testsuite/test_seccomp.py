@@ -5,7 +5,7 @@ import pytest
 from harness import build
 
 LARGE = "int v;\nint *pointers[400000] = { [0 ... 399999] = &v };\n" \
-        "__attribute__((section(\".data.rel.ro\"))) int *fixed[400000] = { [0 ... 399999] = &v };"
+        "__attribute__((section(\".data.rel.ro\"))) int *fixed[400000] = { [0 ... 399999] = &v };\n"
 MAIN = '#include <unistd.h>\nextern int *pointers[], *fixed[], v; int main(void)' \
        '{ if (pointers[399999] == &v && fixed[7] == &v) write(1, "ok\\n", 3); return 0; }'
 

@@ -209,7 +209,7 @@ def test_file_kept_open_while_it_is_replaced(sampler):
 def marked(sampler):
     """The program and libc with unusual attributes."""
     for path in (sampler.prog, sampler.libc):
-        os.chmod(path, 0o2751 if path == sampler.prog else 0o640)
+        os.chmod(path, 0o1751 if path == sampler.prog else 0o640)
         os.setxattr(path, "user.note", b"kept \0 too")
         done = run([need.tool("setfacl"), "-m", "u:65534:rx", path])
         assert done.status == 0, done

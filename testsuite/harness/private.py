@@ -45,11 +45,16 @@ class PrivateDir:
         return path
 
     def adopt(self, *programs):
-        """Copies what PROGRAMS (DIR/bin/prog) load from the system into DIR/lib, and libc in any case."""
+        """Copies what PROGRAMS (DIR/bin/prog) load from the system into DIR/lib."""
         for program in programs or [self.prog]:
-            for path in self.closure(program) + [system_libc()]:
+            self.own_libc()
+            for path in self.closure(program):
                 if not path.is_relative_to(self.path) and not (self.lib / path.name).exists():
                     shutil.copy2(path, self.lib / path.name, follow_symlinks=True)
+
+    def own_libc(self):
+        if not self.libc.exists():
+            shutil.copy2(system_libc(), self.libc)
 
     def closure(self, program=None):
         """Paths of the libraries that ld.so loads for PROGRAM, without ld.so itself."""
@@ -58,6 +63,12 @@ class PrivateDir:
         paths = [Path(word[2]) for word in words if len(word) > 2 and word[1] == "=>" and word[2][0] == "/"]
         paths += [Path(word[0]) for word in words if len(word) == 2 and word[0][0] == "/"]
         return [path for path in paths if not path.name.startswith("ld-linux")]
+
+    def open_to_all(self):
+        """Lets other users search the directories above, which pytest keeps private."""
+        for directory in (self.path, *self.path.parents):
+            if directory.stat().st_uid == os.geteuid() and directory.stat().st_mode & 0o055 != 0o055:
+                directory.chmod(0o755)
 
     def twin(self):
         """An equal copy elsewhere, for whatever must be compared with plain behaviour."""
@@ -86,8 +97,7 @@ class PrivateDir:
         return done
 
     def prelink(self, *programs, options=("-f",), status=0):
-        if not self.libc.exists():  # never the system's
-            shutil.copy2(system_libc(), self.libc)
+        self.own_libc()  # never the system's
         return fastprelink(*options, f"--ld-library-path={self.lib}", f"--runtime={self.runtime}",
                            *self.options, *(programs or [self.prog]), status=status)
 
