@@ -108,6 +108,9 @@ void fp_runtime(const uint64_t *auxv, char **envp, const void *stub)
 		if (!decline)
 			accelerate(start.table, maps);
 	}
+	/* A second carrier, in a namespace of its own, finds nothing to do; that is no decline of the start. */
+	if (decline == FP_DECLINE_NOT_STARTING)
+		return;
 	if (start.debug || (start.required && decline))
 		report(&start, decline, began);
 }

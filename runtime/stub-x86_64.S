@@ -72,7 +72,7 @@ fp_stub:
 	mov	$SYS_openat, %eax
 	mov	$-100, %edi		/* AT_FDCWD; the path is absolute */
 	lea	8(%rbx), %rsi
-	mov	$0x80000, %edx		/* O_RDONLY | O_CLOEXEC */
+	mov	$0x80800, %edx		/* O_RDONLY | O_CLOEXEC | O_NONBLOCK: it might be a pipe */
 	syscall
 	test	%eax, %eax
 	js	.Lout

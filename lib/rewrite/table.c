@@ -423,6 +423,7 @@ int fp_table_identify(const struct fp_object *object, struct fp_table_object *re
 	record->identity_size = (uint32_t)object->build_id_size;
 	if (!bytes) {
 		const Elf64_Phdr *first = NULL;
+		uint64_t skipped;
 
 		for (unsigned i = 0; i < object->phnum && !first; i++)
 			if (object->phdr[i].p_type == PT_LOAD)
@@ -431,9 +432,13 @@ int fp_table_identify(const struct fp_object *object, struct fp_table_object *re
 		    first->p_filesz > WHOLE_SEGMENT_LIMIT)
 			return fp_why_set(why, FP_REASON_UNSUPPORTED, object->path,
 					  "no build id, and its first segment is writable");
-		record->identity_start = first->p_vaddr;
-		record->identity_size = (uint32_t)first->p_filesz;
-		bytes = object->image + first->p_offset;
+		/* The ELF header tells where the section headers are, which is nothing that is mapped. */
+		skipped = first->p_offset == 0 && first->p_filesz > sizeof(Elf64_Ehdr)
+				  ? sizeof(Elf64_Ehdr)
+				  : 0;
+		record->identity_start = first->p_vaddr + skipped;
+		record->identity_size = (uint32_t)(first->p_filesz - skipped);
+		bytes = object->image + first->p_offset + skipped;
 	}
 	record->identity =
 		fp_identity(object->dynamic, record->dynamic_count, bytes, record->identity_size);
