@@ -2,6 +2,7 @@
 #include "image.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 int fp_image_begin(struct fp_image *image, const struct fp_object *original)
@@ -9,6 +10,8 @@ int fp_image_begin(struct fp_image *image, const struct fp_object *original)
 	int error;
 
 	*image = (struct fp_image){ .original = original };
+	if (original->shstrtab)
+		image->names = original->ehdr->e_shstrndx;
 	error = fp_buffer_append(&image->file, original->image, original->size);
 	if (!error && original->shnum)
 		error = fp_buffer_append(&image->shdrs, original->shdr,
@@ -54,6 +57,63 @@ int fp_image_add(struct fp_image *image, const char *name, Elf64_Shdr header, co
 	if (!error)
 		error = fp_buffer_append(&image->file, bytes, size);
 	return error ? error : fp_image_cover(image, name, header, ret_index);
+}
+
+static Elf64_Half renumbered(const struct fp_image *image, const unsigned *numbers,
+			     Elf64_Half section)
+{
+	return section < image->original->shnum ? (Elf64_Half)numbers[section] : section;
+}
+
+/* What refers to sections by number: gABI chapters "Section Header" and "Symbol Table". */
+static void renumber(struct fp_image *image, Elf64_Shdr *header, const unsigned *numbers)
+{
+	unsigned char *bytes = image->file.bytes + header->sh_offset;
+
+	header->sh_link = renumbered(image, numbers, (Elf64_Half)header->sh_link);
+	if (header->sh_type == SHT_RELA || header->sh_type == SHT_REL ||
+	    (header->sh_flags & SHF_INFO_LINK))
+		header->sh_info = renumbered(image, numbers, (Elf64_Half)header->sh_info);
+	if (header->sh_type != SHT_SYMTAB && header->sh_type != SHT_DYNSYM)
+		return;
+	for (uint64_t i = 0; i < header->sh_size / sizeof(Elf64_Sym); i++) {
+		Elf64_Sym symbol;
+
+		memcpy(&symbol, bytes + i * sizeof(symbol), sizeof(symbol));
+		symbol.st_shndx = renumbered(image, numbers, symbol.st_shndx);
+		memcpy(bytes + i * sizeof(symbol), &symbol, sizeof(symbol));
+	}
+}
+
+int fp_image_reorder(struct fp_image *image, const unsigned char *moved)
+{
+	unsigned count = image->original->shnum, next = 0;
+	Elf64_Shdr *headers = fp_image_headers(image), *copy;
+	unsigned *numbers;
+
+	if (!count)
+		return 0;
+	copy = malloc(count * sizeof(*copy));
+	numbers = malloc(count * sizeof(*numbers));
+	if (!copy || !numbers) {
+		free(copy);
+		free(numbers);
+		return -ENOMEM;
+	}
+	memcpy(copy, headers, count * sizeof(*copy));
+	for (unsigned pass = 0; pass < 2; pass++)
+		for (unsigned i = 0; i < count; i++)
+			if (moved[i] == pass)
+				numbers[i] = next++;
+	for (unsigned i = 0; i < count; i++) {
+		headers[numbers[i]] = copy[i];
+		if (copy[i].sh_type != SHT_NULL && copy[i].sh_type != SHT_NOBITS)
+			renumber(image, &headers[numbers[i]], numbers);
+	}
+	image->names = numbers[image->names];
+	free(copy);
+	free(numbers);
+	return 0;
 }
 
 /* The classic undo section, which elfutils' libdwfl and others read to line up separate debug information: ELF
@@ -122,11 +182,11 @@ static int add_names(struct fp_image *image, unsigned *ret_index)
 					 strlen(image->added[i].name) + 1);
 	}
 	if (!error && original->shstrtab) {
-		Elf64_Shdr *table = &fp_image_headers(image)[original->ehdr->e_shstrndx];
+		Elf64_Shdr *table = &fp_image_headers(image)[image->names];
 
 		table->sh_offset = image->file.size;
 		table->sh_size = names.size;
-		*ret_index = original->ehdr->e_shstrndx;
+		*ret_index = image->names;
 		error = fp_buffer_append(&image->file, names.bytes, names.size);
 	} else if (!error) {
 		Elf64_Shdr header = { .sh_type = SHT_STRTAB, .sh_addralign = 1 };

@@ -19,6 +19,7 @@ struct fp_image {
 	struct fp_buffer shdrs; /* Elf64_Shdr[]: the original headers, to be edited */
 	struct fp_new_section added[FP_MAX_NEW_SECTIONS];
 	unsigned added_count;
+	unsigned names; /* index of the section name table; 0: the original has none */
 };
 
 /* Starts with the bytes of ORIGINAL, which must stay open. */
@@ -35,6 +36,10 @@ int fp_image_cover(struct fp_image *image, const char *name, Elf64_Shdr header,
 
 /* The section headers of the original, for editing. */
 Elf64_Shdr *fp_image_headers(struct fp_image *image);
+
+/* Puts the original sections that MOVED marks (one byte for each index) behind the others in the header table, which
+   tools expect in the order of the file, and renumbers what refers to sections: links, symbols.  Before any section is added. */
+int fp_image_reorder(struct fp_image *image, const unsigned char *moved);
 
 /* Adds .gnu.prelink_undo, the undo data, the section names and the section headers, and seals the file.
    The result is image->file. */

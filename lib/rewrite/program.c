@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fastprelink/abi.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "image.h"
@@ -207,34 +208,12 @@ static int add_section(struct rewriter *rewriter, const char *name, Elf64_Shdr h
 	return error ? error : fp_image_add(&rewriter->image, name, header, bytes, size, ret_index);
 }
 
-/* Copies the movable block to the start of the segment; its section headers and symbols follow it. */
-static int move_block(struct rewriter *rewriter)
+/* Debugging symbols (crt1 has one for a note) follow the block. */
+static void move_symbols(struct rewriter *rewriter)
 {
-	struct block *block = &rewriter->block;
 	const struct fp_object *object = rewriter->original;
-	Elf64_Shdr *shdrs = fp_image_headers(&rewriter->image);
-	fp_off at;
-	int error;
+	const struct block *block = &rewriter->block;
 
-	/* Notes are aligned to 4 or 8 bytes. */
-	block->moved_to = rewriter->addr + (block->start % 16);
-	error = fp_buffer_append(&rewriter->image.file, &(char[16]){ 0 }, block->start % 16);
-	at = rewriter->image.file.size;
-	if (!error)
-		error = fp_buffer_append(&rewriter->image.file, object->image + block->start,
-					 block->end - block->start);
-	if (error)
-		return error;
-	memset(rewriter->image.file.bytes + block->start, 0, block->end - block->start);
-	for (unsigned i = 1; i < object->shnum; i++) {
-		const Elf64_Shdr *s = &object->shdr[i];
-
-		if (s->sh_type == SHT_NOBITS || s->sh_offset < block->start ||
-		    s->sh_offset >= block->end || !s->sh_size)
-			continue;
-		shdrs[i].sh_offset = at + (s->sh_offset - block->start);
-		shdrs[i].sh_addr = block->moved_to + (s->sh_addr - block->addr);
-	}
 	for (unsigned i = 1; i < object->shnum; i++) {
 		const Elf64_Shdr *s = &object->shdr[i];
 
@@ -250,7 +229,45 @@ static int move_block(struct rewriter *rewriter)
 				symbol->st_value += block->moved_to - block->addr;
 		}
 	}
-	return 0;
+}
+
+/* Copies the movable block to the start of the segment; its section headers and symbols follow it. */
+static int move_block(struct rewriter *rewriter)
+{
+	struct block *block = &rewriter->block;
+	const struct fp_object *object = rewriter->original;
+	Elf64_Shdr *shdrs = fp_image_headers(&rewriter->image);
+	unsigned char *moved;
+	fp_off at;
+	int error;
+
+	/* Notes are aligned to 4 or 8 bytes. */
+	block->moved_to = rewriter->addr + (block->start % 16);
+	error = fp_buffer_append(&rewriter->image.file, &(char[16]){ 0 }, block->start % 16);
+	at = rewriter->image.file.size;
+	if (!error)
+		error = fp_buffer_append(&rewriter->image.file, object->image + block->start,
+					 block->end - block->start);
+	if (error)
+		return error;
+	memset(rewriter->image.file.bytes + block->start, 0, block->end - block->start);
+	moved = calloc(object->shnum + 1, 1);
+	if (!moved)
+		return -ENOMEM;
+	for (unsigned i = 1; i < object->shnum; i++) {
+		const Elf64_Shdr *s = &object->shdr[i];
+
+		if (s->sh_type == SHT_NOBITS || s->sh_offset < block->start ||
+		    s->sh_offset >= block->end || !s->sh_size)
+			continue;
+		shdrs[i].sh_offset = at + (s->sh_offset - block->start);
+		shdrs[i].sh_addr = block->moved_to + (s->sh_addr - block->addr);
+		moved[i] = 1;
+	}
+	move_symbols(rewriter);
+	error = fp_image_reorder(&rewriter->image, moved);
+	free(moved);
+	return error;
 }
 
 static int reserve_headers(struct rewriter *rewriter)
