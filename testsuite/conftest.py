@@ -29,6 +29,8 @@ def pytest_cmdline_main(config):
     """With pytest -n: tests that share a sandbox root go to one worker."""
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist = "loadgroup"
+    if hasattr(config, "workerinput"):  # workers know only the command line
+        config.option.loadgroup = True
 
 
 @pytest.fixture(scope="session", autouse=True)

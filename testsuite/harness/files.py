@@ -5,14 +5,12 @@ import os
 from pathlib import Path
 
 
-def digests(*trees):
-    """{path: SHA-256, or the target of a symbolic link} of every file below TREES, on one file system."""
+def digests(*trees, without=()):
+    """{path: SHA-256, or the target of a symbolic link} of every file below TREES, except the directories WITHOUT."""
     found = {}
     for tree in trees:
-        device = os.lstat(tree).st_dev
         for directory, directories, names in os.walk(tree):
-            directories[:] = [name for name in directories
-                              if os.lstat(os.path.join(directory, name)).st_dev == device]
+            directories[:] = [name for name in directories if os.path.join(directory, name) not in without]
             for name in names:
                 path = os.path.join(directory, name)
                 found[path] = digest(path)

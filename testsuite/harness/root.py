@@ -122,7 +122,9 @@ class Root:
                       self.path)
 
     def digests(self):
-        return files.digests(self.path)
+        """Digests of everything that lies in the root itself, without what programs write at run time."""
+        mounts = [os.fsdecode(target) for target in self.mounts]
+        return files.digests(self.path, without=[*mounts, str(self.host("/tmp")), str(self.host("/proc"))])
 
     def inside(self, paths):
         """PATHS as they are called in the root."""
