@@ -68,7 +68,7 @@ static void undo_file(struct fp_run *run, struct output *output, const char *fil
 	int error;
 
 	if (options->run.dry_run) {
-		error = fp_run_original(run, file, false, &bytes, &size, &why);
+		error = fp_run_original(run, file, FP_PLAIN_NONE, &bytes, &size, &why);
 		if (!error)
 			free(bytes);
 	} else {
@@ -89,7 +89,8 @@ static void verify_file(struct fp_run *run, struct output *output, const char *f
 	unsigned char *bytes;
 	size_t size;
 
-	if (fp_run_original(run, file, content, &bytes, &size, &why) != 0) {
+	if (fp_run_original(run, file, content ? FP_PLAIN_SOUND : FP_PLAIN_NONE, &bytes, &size,
+			    &why) != 0) {
 		output_skipped(output, file, &why);
 		return;
 	}
@@ -107,7 +108,7 @@ static void digest_file(struct fp_run *run, struct output *output, const char *f
 	unsigned char *bytes;
 	size_t size;
 
-	if (fp_run_original(run, file, true, &bytes, &size, &why) != 0) {
+	if (fp_run_original(run, file, FP_PLAIN_ANY, &bytes, &size, &why) != 0) {
 		output_skipped(output, file, &why);
 		return;
 	}

@@ -9,6 +9,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <fastprelink/abi.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
@@ -239,6 +240,27 @@ bool fp_undo_present(const struct fp_object *object)
 	return fp_object_section(object, FP_UNDO_SECTION) != NULL;
 }
 
+/* True when the program headers of the ELF file BYTES, as far as they are there, name a table. */
+static bool has_table(const unsigned char *bytes, size_t size)
+{
+	Elf64_Ehdr ehdr;
+	Elf64_Phdr phdr;
+
+	if (size < sizeof(ehdr))
+		return false;
+	memcpy(&ehdr, bytes, sizeof(ehdr));
+	for (uint64_t i = 0; i < ehdr.e_phnum; i++) {
+		uint64_t at = ehdr.e_phoff + i * sizeof(phdr);
+
+		if (ehdr.e_phoff > size || at > size - sizeof(phdr))
+			return false;
+		memcpy(&phdr, bytes + at, sizeof(phdr));
+		if (phdr.p_type == PT_FASTPRELINK)
+			return true;
+	}
+	return false;
+}
+
 bool fp_undo_remains(const void *bytes, size_t size)
 {
 	const unsigned char *at = bytes, *end = at + size;
@@ -246,6 +268,8 @@ bool fp_undo_remains(const void *bytes, size_t size)
 
 	if (size < SELFMAG || memcmp(bytes, ELFMAG, SELFMAG) != 0)
 		return false;
+	if (has_table(bytes, size))
+		return true;
 	/* The magic alone may be in any file, fastprelink's own first of all. */
 	for (; (at = memmem(at, (size_t)(end - at), FP_UNDO_MAGIC, sizeof(header.magic))); at++) {
 		if ((size_t)(end - at) < sizeof(header))

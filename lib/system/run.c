@@ -460,18 +460,24 @@ static int read_plain(const char *path, unsigned char **ret_bytes, size_t *ret_s
 	return fp_why_set(why, FP_REASON_MODIFIED, path, "%s", "");
 }
 
-int fp_run_original(struct fp_run *run, const char *path, bool allow_plain,
+int fp_run_original(struct fp_run *run, const char *path, enum fp_plain plain,
 		    unsigned char **ret_bytes, size_t *ret_size, struct fp_why *why)
 {
 	const char *within = inside(run, path), *host = on_host(run, within);
 	struct fp_object *object;
 	struct fp_buffer original = { 0 };
+	struct fp_why opening = { 0 };
 	int error;
 
 	if (!host)
 		return fp_why_system(why, ENOMEM, path, "read");
-	error = fp_loader_open(run->loader, within, &object, why);
-	if (allow_plain && (error || !fp_undo_present(object)))
+	error = fp_loader_open(run->loader, within, &object, &opening);
+	if (error && why)
+		*why = opening;
+	if (error && plain == FP_PLAIN_SOUND &&
+	    (opening.reason == FP_REASON_TRUNCATED || opening.reason == FP_REASON_MALFORMED))
+		return error;
+	if (plain != FP_PLAIN_NONE && (error || !fp_undo_present(object)))
 		return read_plain(error ? host : object->path, ret_bytes, ret_size, why);
 	if (!error)
 		error = fp_undo_restore(object, &original, why);

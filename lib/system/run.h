@@ -74,9 +74,15 @@ int fp_run_each_prelinked(struct fp_run *run, int (*visit)(const char *path, voi
 /* Removes the installed runtime; call it when nothing is prelinked any more. */
 int fp_run_remove_runtime(struct fp_run *run, struct fp_why *why);
 
-/* Gives the original bytes of PATH (malloced; the file's own bytes when it is not prelinked and
-   ALLOW_PLAIN) after checking that the file is intact. */
-int fp_run_original(struct fp_run *run, const char *path, bool allow_plain,
+/* Which files count as their own original. */
+enum fp_plain {
+	FP_PLAIN_NONE, /* none: PATH must be prelinked */
+	FP_PLAIN_SOUND, /* not prelinked, and not an ELF file that is cut off or contradicts itself */
+	FP_PLAIN_ANY,   /* whatever shows no trace of having been prelinked */
+};
+
+/* Gives the original bytes of PATH (malloced) after checking that the file is intact. */
+int fp_run_original(struct fp_run *run, const char *path, enum fp_plain plain,
 		    unsigned char **ret_bytes, size_t *ret_size, struct fp_why *why);
 
 #endif
