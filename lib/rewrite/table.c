@@ -218,14 +218,15 @@ static int add_residual(struct builder *builder, struct holder *holder, const El
 }
 
 /* Walks COUNT relocations as the runtime's fill_words does. */
-static int bind_runs(struct builder *builder, struct holder *holder, const Elf64_Rela *rela,
+static int bind_runs(struct builder *builder, struct holder *holder, const Elf64_Rela *table,
 		     size_t count)
 {
 	uint64_t symbol = UINT64_MAX;
 	uint8_t target = FP_TARGET_RESIDUAL;
 	int error = 0;
 
-	for (const Elf64_Rela *end = rela + count; rela < end && !error; rela++) {
+	for (size_t i = 0; i < count && !error; i++) {
+		const Elf64_Rela *rela = &table[i];
 		uint32_t type = (uint32_t)ELF64_R_TYPE(rela->r_info);
 		const struct fp_reloc_type *properties =
 			fp_machine_reloc(holder->object->machine, type);
