@@ -101,7 +101,7 @@ def test_libraries_without_section_headers_and_build_ids(case):
 
 @PIE
 def test_large_bss(case, pie):
-    source = ('#include <stdio.h>\nstatic char room[1 << 28]; int first = 1; int main(int c, char **v)'
+    source = ('#include <stdio.h>\nstatic char room[1 << 25]; int first = 1; int main(int c, char **v)'
               '{ room[c << 20] = 1; printf("%d\\n", room[1 << 20] + first + room[5]); return 0; }')
     case.program(source, pie=pie)
     case.check("2\n")
