@@ -1,0 +1,241 @@
+"""Decodes prelinked files only by what doc/format.md says and compares with the originals and the tool's counts."""
+
+import ctypes
+import hashlib
+import json
+import struct
+
+import pytest
+
+from harness import elf
+
+MASK = 2**64 - 1
+PT_LOAD, PT_DYNAMIC, PT_FASTPRELINK = 1, 2, 0x6670726C
+HEADER = struct.Struct("<QIIQIIIIIIIIQ")
+RECORD = struct.Struct("<QQQQIIIIQQQIIIIIIIIIIIIHHHHH6x")
+RECORD_FIELDS = ("identity base dynamic identity_start identity_size dynamic_count flags relative_count rela jmprel relr"
+                 " rela_count jmprel_count relr_count run_count values targets target_list target_count relative"
+                 " relative_words residual residual_count rela_entry relasz_entry relacount_entry pltrelsz_entry"
+                 " relrsz_entry").split()
+UNDO = struct.Struct("<8sIIQQQQ32s32s")
+FILL, BIND_NOW = 1, 2
+RELATIVE, WORDS = 8, (1, 6, 7)  # R_X86_64_64, GLOB_DAT, JUMP_SLOT
+NO_ENTRY = 0xFFFF
+VALUE_TAGS = {1, 14, 15, 29, 10, 8, 2, 35, 30, 27, 28, 0x6FFFFFF9, 0x6FFFFFFB, 0x6FFFFFFD, 0x6FFFFFFF}
+DT_RELA, DT_RELASZ, DT_RELACOUNT, DT_PLTRELSZ, DT_RELRSZ = 7, 8, 0x6FFFFFF9, 2, 35
+
+
+def words(data):
+    return struct.unpack(f"<{len(data) // 8}Q", data)
+
+
+def mix(value, word):
+    value = (value ^ word) * 0x9E3779B97F4A7C15 & MASK
+    return value ^ value >> 29
+
+
+def table_checksum(data):
+    lanes, numbers = [1, 2, 3, 4], words(data)
+    for index, word in enumerate(numbers):
+        lane = index % 4 if index < len(numbers) // 4 * 4 else 0
+        lanes[lane] = mix(lanes[lane], word)
+    return mix(mix(mix(lanes[0], lanes[1]), lanes[2]), lanes[3])
+
+
+class Object:
+    """A file, read at addresses."""
+
+    def __init__(self, path):
+        self.data, self.segments = path.read_bytes(), elf.segments(path)
+        offset, size = next((s[2], s[4]) for s in self.segments if s[0] == PT_DYNAMIC)
+        self.dynamic = list(struct.iter_unpack("<QQ", self.data[offset:offset + size]))
+        self.dynamic = self.dynamic[:[tag for tag, _ in self.dynamic].index(0)]
+
+    def at(self, address, size):
+        offset = next(s[2] + address - s[3] for s in self.segments if s[0] == PT_LOAD and 0 <= address - s[3] < s[4])
+        return self.data[offset:offset + size]
+
+    def rela(self, address, count):
+        """(r_offset, symbol, type, addend)"""
+        rows = struct.iter_unpack("<QQQ", self.at(address, count * 24) if count else b"")
+        return [(where, info >> 32, info & 0xFFFFFFFF, addend) for where, info, addend in rows]
+
+    def identity(self, start, size):
+        value, data = len(self.dynamic), self.at(start, size)
+        for tag, number in self.dynamic:
+            value = mix(value, tag)
+            value = mix(value, number) if tag in VALUE_TAGS else value
+        for word in words(data[:size // 8 * 8]):
+            value = mix(value, word)
+        return mix(value, int.from_bytes(data[size // 8 * 8:], "little"))
+
+
+def relr_addresses(numbers):
+    found, where = [], 0
+    for number in numbers:
+        if number & 1 == 0:
+            found.append(number)
+            where = number + 8
+            continue
+        found += [where + 8 * bit for bit in range(63) if number >> bit + 1 & 1]
+        where += 8 * 63
+    return found
+
+
+def decode_object(table, record, target):
+    """Checks one filled object's arrays; what the runtime does with it: counts."""
+    def array(offset, form, count):
+        return struct.unpack_from(f"<{count}{form}", table, offset)
+
+    rela, jmprel = target.rela(record["rela"], record["rela_count"]), target.rela(record["jmprel"], record["jmprel_count"])
+    relr = relr_addresses(words(target.at(record["relr"], record["relr_count"] * 8)) if record["relr_count"] else ())
+    leading = rela[:record["relative_count"]]
+    assert {row[2] for row in leading} <= {RELATIVE}
+    if record["relative_words"]:
+        listed = relr_addresses(array(record["relative"], "Q", record["relative_words"]))
+        assert listed == sorted(row[0] for row in leading)
+        assert all(words(target.at(row[0], 8)) == (row[3],) for row in leading)
+    codes = array(record["targets"], "B", record["run_count"])
+    targets = array(record["target_list"], "H", record["target_count"])
+    assert len(array(record["values"], "I", record["run_count"])) == len(codes)
+    assert all(code < 3 + len(targets) for code in codes)
+    now, run, residual = record["flags"] & BIND_NOW, -1, set()
+    counts = {"relative": len(leading) + len(relr), "lazy": 0 if now else len(jmprel)}
+    counts["resolved"] = counts["relative"]
+    for rows in (rela[len(leading):], jmprel if now else ()):
+        symbol = None
+        for row in rows:
+            if row[2] in WORDS:
+                run += row[1] != symbol
+                symbol = row[1]
+            if row[2] == RELATIVE:
+                counts["relative"] += 1
+            if row[2] == RELATIVE or (row[2] in WORDS and codes[run] != 0):
+                counts["resolved"] += 1
+            elif row[2] != 0:
+                residual.add(row)
+    assert run + 1 == record["run_count"]
+    left = list(struct.iter_unpack("<QQQ", table[record["residual"]:record["residual"] + 24 * record["residual_count"]]))
+    left = {(where, info >> 32, info & 0xFFFFFFFF, addend) for where, info, addend in left}
+    assert residual <= left <= set(rela) | set(jmprel)
+    counts["residual"] = record["residual_count"]
+    for tag, name in ((DT_RELA, "rela"), (DT_RELASZ, "relasz"), (DT_RELACOUNT, "relacount"),
+                      (DT_PLTRELSZ, "pltrelsz"), (DT_RELRSZ, "relrsz")):
+        places = [index for index, entry in enumerate(target.dynamic) if entry[0] == tag]
+        assert record[name + "_entry"] == (places[-1] if places else NO_ENTRY)
+    return counts
+
+
+def test_the_table(sampler):
+    report = json.loads(sampler.prelink(options=("-f", "--json")).stdout.splitlines()[0])
+    sections, segments = elf.sections(sampler.prog), elf.segments(sampler.prog)
+    offset, size = sections[".fastprelink"]
+    assert segments[-1][0] == PT_FASTPRELINK and (segments[-1][2], segments[-1][4]) == (offset, size)
+    program = Object(sampler.prog)
+    table = program.data[offset:offset + size]
+    (magic, version, whole, checksum, count, carrier, loader, objects, ifuncs, ifunc_count, fills, fill_count,
+     word_count) = HEADER.unpack_from(table)
+    assert (magic, version, whole) == (0x4B4E494C45525046, 1, size) and size % 8 == 0
+    assert checksum == table_checksum(table[24:])
+    names = {index + 1: name for index, name in enumerate(library_names(program.data, sections))}
+    assert count == report["objects"] == len(names) + 1
+    assert names[carrier] == "libc.so.6" and names[loader].startswith("ld-linux")
+    totals = dict.fromkeys(("relative", "lazy", "resolved", "residual"), 0)
+    left = 0
+    for index in range(count):
+        record = dict(zip(RECORD_FIELDS, RECORD.unpack_from(table, objects + index * RECORD.size)))
+        path = sampler.prog if index == 0 else sampler.lib / names[index]
+        target = Object(path if path.exists() else path.__class__("/lib64") / path.name)
+        first = next(s for s in target.segments if s[0] == PT_LOAD)
+        assert record["base"] == first[3] & -4096
+        assert record["dynamic"] == next(s[3] for s in target.segments if s[0] == PT_DYNAMIC)
+        assert record["dynamic_count"] == len(target.dynamic)
+        assert record["identity"] == target.identity(record["identity_start"], record["identity_size"])
+        if record["flags"] & FILL:
+            for key, value in decode_object(table, record, target).items():
+                totals[key] += value
+        else:
+            left += 1
+            assert not any(record[name] for name in RECORD_FIELDS[7:])
+    assert totals == {key: report[key] for key in totals} and word_count == totals["resolved"]
+    assert left == report["left_objects"]
+    for index in range(ifunc_count):
+        assert struct.unpack_from("<II", table, ifuncs + 8 * index)[0] == carrier
+    for index in range(fill_count):
+        holder, pages, start, _ = struct.unpack_from("<IIQQ", table, fills + 24 * index)
+        assert holder < count and pages >= 4 and start % 4096 == 0
+
+
+def library_names(data, sections):
+    (list_at, list_size), (names_at, _) = sections[".gnu.liblist"], sections[".gnu.libstr"]
+    for entry in struct.iter_unpack("<IIIII", data[list_at:list_at + list_size]):
+        start = names_at + entry[0]
+        yield data[start:data.index(b"\0", start)].decode()
+
+
+def leb128(data, at):
+    value = shift = 0
+    while True:
+        value |= (data[at] & 0x7F) << shift
+        shift, at = shift + 7, at + 1
+        if data[at - 1] < 0x80:
+            return value, at
+
+
+def unpack(packed, size):
+    zstd = ctypes.CDLL("libzstd.so.1")
+    zstd.ZSTD_decompress.restype = ctypes.c_size_t
+    raw = ctypes.create_string_buffer(size or 1)
+    assert zstd.ZSTD_decompress(raw, ctypes.c_size_t(size), packed, ctypes.c_size_t(len(packed))) == size
+    return raw.raw[:size]
+
+
+@pytest.mark.parametrize("which", ["prog", "libc"])
+def test_undo_data(sampler, which):
+    path = getattr(sampler, which)
+    original = path.read_bytes()
+    sampler.prelink()
+    data, sections = path.read_bytes(), elf.sections(path)
+    start, size = sections[".fastprelink.undo"]
+    magic, version, header_size, whole, range_count, raw_size, packed_size, digest, seal = UNDO.unpack_from(data, start)
+    assert (magic, version, header_size) == (b"FPLNUNDO", 1, UNDO.size) and size == UNDO.size + packed_size
+    assert seal == hashlib.sha256(data[:start + 80] + bytes(32) + data[start + 112:]).digest()
+    raw = unpack(data[start + header_size:start + size], raw_size)
+    ranges, at, end = [], 0, 0
+    for _ in range(range_count):
+        gap, at = leb128(raw, at)
+        length, at = leb128(raw, at)
+        ranges.append((end + gap, length))
+        end += gap + length
+    restored = bytearray(data[:whole].ljust(whole, b"\0"))
+    for where, length in ranges:
+        restored[where:where + length] = raw[at:at + length]
+        at += length
+    assert at == raw_size and hashlib.sha256(restored).digest() == digest and restored == original
+    classic, size = sections[".gnu.prelink_undo"]
+    phnum, shnum, shoff = *struct.unpack_from("<H2xH", original, 56), struct.unpack_from("<Q", original, 40)[0]
+    assert data[classic:classic + size] == original[:64 + phnum * 56] + original[shoff + 64:shoff + shnum * 64]
+
+
+def test_the_stub_and_the_runtime(sampler):
+    sampler.prelink()
+    libc = Object(sampler.libc)
+    start, size = elf.sections(sampler.libc)[".fastprelink.stub"]
+    flags, offset, address, filesz, memsz = next(s[1:6] for s in elf.segments(sampler.libc)
+                                                 if s[0] == PT_LOAD and s[2] <= start < s[2] + s[4])
+    assert flags & 3 == 1 and filesz == memsz and start + size == offset + filesz
+    stub = address + start - offset
+    resolvers = [row[2] for row in elf.relocations(sampler.libc) if row[1].startswith("R_X86_64_IRELATIV")]
+    assert stub in [int(resolver, 16) for resolver in resolvers] and stub % 16 == 0
+    path = str(sampler.runtime).encode() + b"\0"
+    data = libc.data[start:start + size]
+    assert data.endswith(path)
+    parameters = size - len(path) - 8
+    anchor, resolver = struct.unpack_from("<ii", data, parameters)
+    assert stub + parameters + anchor == elf.slot(sampler.libc, "__libc_stack_end")
+    assert 0 < stub + parameters + resolver < stub
+    image = words(sampler.runtime.read_bytes())
+    value = 0x4D49544E55525046
+    for word in image[:-1]:
+        value = mix(value, word)
+    assert image[0] == 0x4D49544E55525046 and image[-1] == value and 16 <= image[1] < 8 * len(image) < 16384
