@@ -70,7 +70,10 @@ void report(const struct start *start, enum fp_decline decline, uint64_t began)
 		add_number(&line, start->table->object_count);
 		add(&line, " objects, ");
 		add_number(&line, start->table->word_count);
-		add(&line, " words, ");
+		add(&line, " words");
+	}
+	if (began) {
+		add(&line, ", ");
 		add_number(&line, microseconds() - began);
 		add(&line, " us");
 	}
