@@ -59,6 +59,8 @@ lib_libfastprelink_a_SOURCES = \
 	lib/rewrite/undo.c \
 	lib/rewrite/undo.h \
 	lib/rewrite/undo_format.h \
+	lib/system/policy.c \
+	lib/system/policy.h \
 	lib/system/prove.c \
 	lib/system/prove.h \
 	lib/system/run.c \

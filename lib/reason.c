@@ -25,7 +25,6 @@ static const struct {
 	[FP_REASON_UNSUPPORTED] = { "unsupported", "not supported" },
 	[FP_REASON_MISSING_LIBRARY] = { "missing-library", "a needed library is missing" },
 	[FP_REASON_MISSING_VERSION] = { "missing-version", "a needed symbol version is missing" },
-	[FP_REASON_UNDEFINED_SYMBOL] = { "undefined-symbol", "undefined symbol" },
 	[FP_REASON_NOT_EXECUTABLE] = { "not-executable", "a library, not a program" },
 	[FP_REASON_AUDITED] = { "audited", "names audit modules" },
 	[FP_REASON_SETUID] = { "setuid", "runs with raised privileges" },
@@ -43,7 +42,6 @@ static const struct {
 	[FP_REASON_MODIFIED] = { "modified", "was modified after it was prelinked" },
 	[FP_REASON_NEWER_FORMAT] = { "newer-format", "written by a newer fastprelink" },
 	[FP_REASON_CHANGED] = { "changed", "changed while it was read" },
-	[FP_REASON_STALE] = { "stale", "intact, but its dependencies have changed" },
 };
 
 const char *fp_reason_id(enum fp_reason reason)

@@ -21,7 +21,6 @@ enum fp_reason {
 	FP_REASON_UNSUPPORTED,     /* valid, but of a kind that is not handled */
 	FP_REASON_MISSING_LIBRARY, /* a dependency is not found */
 	FP_REASON_MISSING_VERSION, /* a needed symbol version is not there */
-	FP_REASON_UNDEFINED_SYMBOL,
 	FP_REASON_NOT_EXECUTABLE, /* a library was given where a program is needed */
 	FP_REASON_AUDITED,        /* DT_AUDIT or DT_DEPAUDIT: the loader resolves otherwise */
 	FP_REASON_SETUID,         /* runs in secure mode: never accelerated */
@@ -38,7 +37,6 @@ enum fp_reason {
 	FP_REASON_MODIFIED,       /* changed after it was prelinked: undo would not restore it */
 	FP_REASON_NEWER_FORMAT,   /* written by a later fastprelink */
 	FP_REASON_CHANGED,        /* replaced by someone else while it was being prelinked */
-	FP_REASON_STALE,          /* intact, but not what would be written now */
 	FP_REASON_COUNT
 };
 

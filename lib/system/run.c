@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "../graph/closure.h"
@@ -14,17 +13,9 @@
 #include "../rewrite/commit.h"
 #include "../rewrite/program.h"
 #include "../rewrite/table.h"
+#include "policy.h"
 #include "prove.h"
 #include "scan.h"
-
-/* The threshold, measured with bench/start; doc/design.md has the table.  The runtime itself costs a start some 100
-   microseconds (opening, mapping and checking); below twice that nothing certain is gained. */
-enum {
-	MIN_SAVED_NS = 200000,
-	LOOKUP_NS = 40,       /* one symbolic relocation that ld.so is spared, */
-	LOOKUP_OBJECT_NS = 2, /* and for each object of the scope */
-	RELATIVE_NS = 3,      /* one relative relocation */
-};
 
 struct fp_run {
 	struct fp_run_options options;
@@ -220,10 +211,8 @@ static int install_carrier(struct fp_run *run, const struct fp_closure *closure,
 {
 	struct fp_object *object = closure->members[index].object, *original = NULL;
 	struct fp_buffer restored = { 0 }, file = { 0 };
-	int error = fp_commit_allowed(object->path, &object->stat, why);
+	int error = open_original(object, &restored, &original, why);
 
-	if (!error)
-		error = open_original(object, &restored, &original, why);
 	if (!error)
 		error = fp_carrier_rewrite(original, run->runtime, &file, why);
 	if (!error && !run->options.dry_run) {
@@ -246,15 +235,18 @@ static int ensure_carrier(struct fp_run *run, const struct fp_closure *closure, 
 			  bool *ret_replaced, struct fp_why *why)
 {
 	const struct fp_member *member = &closure->members[index];
-	int error = install_runtime(run, why);
+	bool current = fp_carrier_is_current(member->object, run->runtime);
+	int error = current ? 0 : fp_policy_changeable(member->object, why);
 
 	*ret_replaced = false;
+	if (!error)
+		error = install_runtime(run, why);
 	if (error)
 		return error;
 	if (!run->carrier.path[0])
 		strncpy(run->carrier.path, member->name, sizeof(run->carrier.path) - 1);
-	if (fp_carrier_is_current(member->object, run->runtime)) {
-		if (run->carrier.outcome != FP_OUTCOME_DONE || !run->carrier.added_size)
+	if (current) {
+		if (!run->carrier.added_size)
 			run->carrier.outcome = FP_OUTCOME_UNCHANGED;
 		return 0;
 	}
@@ -267,31 +259,6 @@ static int ensure_carrier(struct fp_run *run, const struct fp_closure *closure, 
 		*ret_replaced = true;
 	}
 	return 0;
-}
-
-/* Programs that are never accelerated, or that must not be changed. */
-static int check_program(const struct fp_object *program, struct fp_why *why)
-{
-	const char *path = program->path;
-
-	if (!fp_object_is_program(program))
-		return fp_why_set(why, FP_REASON_NOT_EXECUTABLE, path, "%s", "");
-	if (program->stat.st_mode & (S_ISUID | S_ISGID))
-		return fp_why_set(why, FP_REASON_SETUID, path, "mode %04o",
-				  program->stat.st_mode & 07777);
-	if (getxattr(path, "security.capability", NULL, 0) > 0)
-		return fp_why_set(why, FP_REASON_SETUID, path, "file capabilities");
-	if (!program->has_debug)
-		return fp_why_set(why, FP_REASON_UNSUPPORTED, path, "no DT_DEBUG entry");
-	return 0;
-}
-
-/* Nanoseconds of ld.so's work that a start is spared, roughly. */
-static uint64_t estimated_saving(const struct fp_closure *closure,
-				 const struct fp_table_counts *counts)
-{
-	return counts->symbols * (LOOKUP_NS + LOOKUP_OBJECT_NS * closure->count) +
-	       counts->relative * RELATIVE_NS;
 }
 
 static void fill_result(struct fp_program_result *result, const struct fp_closure *closure,
@@ -314,10 +281,8 @@ static int rewrite_program(struct fp_run *run, const struct fp_closure *closure,
 	struct fp_object *program = closure->members[0].object, *original = NULL;
 	struct fp_buffer restored = { 0 }, table = { 0 }, file = { 0 };
 	struct fp_table_counts counts = { 0 };
-	int error = fp_commit_allowed(program->path, &program->stat, why);
+	int error = open_original(program, &restored, &original, why);
 
-	if (!error)
-		error = open_original(program, &restored, &original, why);
 	if (!error)
 		error = fp_table_build(closure, carrier, &table, &counts, why);
 	if (!error) {
@@ -352,8 +317,10 @@ static int prelink(struct fp_run *run, struct fp_closure **closure, const char *
 	const struct fp_table *table = fp_program_table(program);
 	struct fp_table_counts counts;
 	bool replaced;
-	int error = check_program(program, why);
+	int error = fp_policy_program(program, why);
 
+	if (!error)
+		error = fp_policy_changeable(program, why);
 	if (error)
 		return error;
 	if (carrier == (*closure)->count)
@@ -361,11 +328,11 @@ static int prelink(struct fp_run *run, struct fp_closure **closure, const char *
 				  "it does not load libc.so.6");
 	fp_table_count(*closure, carrier, &counts);
 	fill_result(result, *closure, &counts, program->size);
-	if (!run->options.force && !table && estimated_saving(*closure, &counts) < MIN_SAVED_NS)
-		return fp_why_set(why, FP_REASON_LITTLE_GAIN, program->path,
-				  "%llu symbolic and %llu relative words",
-				  (unsigned long long)counts.symbols,
-				  (unsigned long long)counts.relative);
+	if (!run->options.force && !table) {
+		error = fp_policy_gain(*closure, &counts, why);
+		if (error)
+			return error;
+	}
 	if (!run->options.no_carrier) {
 		error = ensure_carrier(run, *closure, carrier, &replaced, why);
 		if (error)
