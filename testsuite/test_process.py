@@ -297,3 +297,40 @@ def test_program_is_executable_but_not_readable(sampler):
     sampler.prelink()
     os.chmod(sampler.prog, 0o111)
     assert sampler.run_fast().stdout.startswith("sum 146")
+
+
+STACK_END = '#include <stdio.h>\n%s void *__libc_stack_end%s; int main(void) { printf("%%d\\n", %s); return 0; }'
+
+
+@PIE
+def test_program_refers_to_the_end_of_the_stack(case, pie):
+    """As V8 does (nodejs): by COPY where the compiler likes, so that libc's own reference leads into the program."""
+    case.program(STACK_END % ("extern", "", "(char *)__libc_stack_end > (char *)__builtin_frame_address(0)"), pie=pie)
+    case.check("1\n")
+
+
+@PIE
+@pytest.mark.parametrize("value", ["0", "(void *)16", "&__libc_stack_end"], ids=["null", "number", "itself"])
+def test_program_defines_the_end_of_the_stack(case, pie, value):
+    """Interposed by something else altogether: a plain start is right."""
+    case.program(STACK_END % ("", f" = {value}", f"__libc_stack_end == {value}"), flags=["-rdynamic"], pie=pie)
+    case.adopt()
+    plain = case.run()
+    case.prelink(case.program("int main(void) { return 0; }", name="other"))
+    assert case.run() == plain and plain.status == 0, "not prelinked itself, but libc has the stub"
+    case.prelink(status=None)
+    assert case.run() == plain
+
+
+@pytest.mark.parametrize("name", ["environ", "__environ", "_environ", "_dl_argv", "_r_debug", "program_invocation_name",
+                                  "__progname", "optind", "stdout", "timezone", "sys_siglist", "__libc_enable_secure"])
+def test_copies_of_loader_and_libc_data(case, name):
+    """Some of it changes after the copy was made, or is written by ld.so itself."""
+    case.library("liba.so", f"extern char *{name}; char **where = (char **)&{name};", flags=["-Wl,-z,undefs"])
+    case.program(f"int printf(const char *, ...); extern char *{name}, **where; int main(void)"
+                 f'{{ printf("%d %d\\n", where == &{name}, *where == {name}); return 0; }}', ["liba.so"],
+                 ["-Wl,--unresolved-symbols=ignore-all"], pie=False)
+    case.adopt()
+    plain = case.run()
+    case.check(plain.stdout) if plain.status == 0 else case.prelink(status=None)
+    assert case.run() == plain
