@@ -44,6 +44,7 @@ lib_libfastprelink_a_SOURCES = \
 	lib/rewrite/carrier.h \
 	lib/rewrite/commit.c \
 	lib/rewrite/commit.h \
+	lib/rewrite/count.c \
 	lib/rewrite/digest.c \
 	lib/rewrite/digest.h \
 	lib/rewrite/image.c \

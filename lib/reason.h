@@ -21,22 +21,22 @@ enum fp_reason {
 	FP_REASON_UNSUPPORTED,     /* valid, but of a kind that is not handled */
 	FP_REASON_MISSING_LIBRARY, /* a dependency is not found */
 	FP_REASON_MISSING_VERSION, /* a needed symbol version is not there */
-	FP_REASON_NOT_EXECUTABLE, /* a library was given where a program is needed */
-	FP_REASON_AUDITED,        /* DT_AUDIT or DT_DEPAUDIT: the loader resolves otherwise */
-	FP_REASON_SETUID,         /* runs in secure mode: never accelerated */
-	FP_REASON_HARD_LINKED,    /* other names of this file were not given */
-	FP_REASON_IMMUTABLE,      /* immutable, append-only, or protected by fs-verity */
-	FP_REASON_PAYLOAD,        /* data behind the ELF image that is not understood */
-	FP_REASON_SELF_CHECKED,   /* the file, or a sibling of it, holds its own checksum */
-	FP_REASON_LITTLE_GAIN,    /* too few relocations */
-	FP_REASON_NO_ROOM,        /* no place for a program header, a segment or the stub */
-	FP_REASON_NO_CARRIER,     /* no library of the closure carries the stub */
-	FP_REASON_NO_ANCHOR,      /* the carrier has no slot that leads to the auxiliary vector */
-	FP_REASON_CARRIER_FAILED, /* a program did not run with the new carrier */
-	FP_REASON_NOT_PRELINKED,  /* nothing to undo or verify */
-	FP_REASON_MODIFIED,       /* changed after it was prelinked: undo would not restore it */
-	FP_REASON_NEWER_FORMAT,   /* written by a later fastprelink */
-	FP_REASON_CHANGED,        /* replaced by someone else while it was being prelinked */
+	FP_REASON_NOT_EXECUTABLE,  /* a library was given where a program is needed */
+	FP_REASON_AUDITED,         /* DT_AUDIT or DT_DEPAUDIT: the loader resolves otherwise */
+	FP_REASON_SETUID,          /* runs in secure mode: never accelerated */
+	FP_REASON_HARD_LINKED,     /* other names of this file were not given */
+	FP_REASON_IMMUTABLE,       /* immutable, append-only, or protected by fs-verity */
+	FP_REASON_PAYLOAD,         /* data behind the ELF image that is not understood */
+	FP_REASON_SELF_CHECKED,    /* the file, or a sibling of it, holds its own checksum */
+	FP_REASON_LITTLE_GAIN,     /* too few relocations */
+	FP_REASON_NO_ROOM,         /* no place for a program header, a segment or the stub */
+	FP_REASON_NO_CARRIER,      /* no library of the closure carries the stub */
+	FP_REASON_NO_ANCHOR,       /* the carrier has no slot that leads to the auxiliary vector */
+	FP_REASON_CARRIER_FAILED,  /* a program did not run with the new carrier */
+	FP_REASON_NOT_PRELINKED,   /* nothing to undo or verify */
+	FP_REASON_MODIFIED,        /* changed after it was prelinked: undo would not restore it */
+	FP_REASON_NEWER_FORMAT,    /* written by a later fastprelink */
+	FP_REASON_CHANGED,         /* replaced by someone else while it was being prelinked */
 	FP_REASON_COUNT
 };
 

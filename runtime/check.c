@@ -67,8 +67,9 @@ static enum fp_decline match_identities(struct start *start, const struct link_m
 			entries++;
 		if (entries != o->dynamic_count || dynamic[entries].d_tag != DT_NULL)
 			return FP_DECLINE_OBJECT_DIFFERS;
-		if (fp_identity(dynamic, entries,
-				(const void *)(maps[i]->l_addr + o->identity_start),
+		/* Only when the dynamic section is the recorded one are the bytes certain to be mapped. */
+		if (fp_shape(dynamic, entries) != o->shape ||
+		    fp_identity((const void *)(maps[i]->l_addr + o->identity_start),
 				o->identity_size) != o->identity)
 			return FP_DECLINE_OBJECT_DIFFERS;
 	}
@@ -81,6 +82,8 @@ enum fp_decline check(struct start *start, const struct link_map **maps)
 	const struct r_debug *debug;
 	enum fp_decline decline;
 
+	if (start->secure)
+		return FP_DECLINE_SECURE;
 	if (!start->loader_base)
 		return FP_DECLINE_LOADER_COMMAND;
 	debug = find_debug(start);

@@ -22,6 +22,9 @@ static void read_auxv(struct start *start)
 		case AT_BASE:
 			start->loader_base = entry[1];
 			break;
+		case AT_SECURE:
+			start->secure = entry[1];
+			break;
 		case AT_SYSINFO_EHDR:
 			start->vdso = entry[1];
 			break;

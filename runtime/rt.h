@@ -20,7 +20,7 @@ struct start {
 	char **envp;
 	const void *stub;
 	const Elf64_Phdr *phdr;
-	uint64_t phnum, loader_base, vdso;
+	uint64_t phnum, loader_base, vdso, secure;
 	uint64_t program_bias;
 	const Elf64_Dyn *dynamic; /* the program's */
 	const struct fp_table *table;

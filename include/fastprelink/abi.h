@@ -54,7 +54,8 @@ enum {
 
 /* One object as it must be found at start, and, with FP_OBJECT_FILL, what to do with it. */
 struct fp_table_object {
-	uint64_t identity; /* fp_identity of the mapped object */
+	uint64_t shape;    /* fp_shape of its dynamic section */
+	uint64_t identity; /* fp_identity of the bytes named below */
 	uint64_t base; /* page-aligned address of the first PT_LOAD; map start is l_addr + base */
 	uint64_t dynamic; /* address of the dynamic section: l_ld is l_addr + dynamic */
 	uint64_t

@@ -19,7 +19,7 @@ static inline int fp_tag_is_value(int64_t tag)
 	case DT_STRSZ:
 	case DT_RELASZ:
 	case DT_PLTRELSZ:
-	case 35: /* DT_RELRSZ */
+	case DT_RELRSZ:
 	case DT_FLAGS:
 	case DT_INIT_ARRAYSZ:
 	case DT_FINI_ARRAYSZ:
@@ -33,19 +33,27 @@ static inline int fp_tag_is_value(int64_t tag)
 	}
 }
 
-/* The identity of an object: its build id (or, without one, its whole first segment) and the shape of its dynamic section,
-   which a tool that edits the file in place changes.  DYNAMIC has COUNT entries before DT_NULL. */
-static inline uint64_t fp_identity(const Elf64_Dyn *dynamic, uint32_t count, const void *bytes,
-				   uint32_t size)
+/* The shape of a dynamic section with COUNT entries before DT_NULL: every tag, and the values that are not addresses.
+   A tool that edits the file in place changes it. */
+static inline uint64_t fp_shape(const Elf64_Dyn *dynamic, uint32_t count)
 {
-	const unsigned char *at = bytes;
-	uint64_t hash = count, word;
+	uint64_t hash = count;
 
 	for (uint32_t i = 0; i < count; i++) {
 		hash = fp_mix(hash, (uint64_t)dynamic[i].d_tag);
 		if (fp_tag_is_value(dynamic[i].d_tag))
 			hash = fp_mix(hash, dynamic[i].d_un.d_val);
 	}
+	return hash;
+}
+
+/* The identity of an object: of the SIZE bytes of its build id or, without one, of its first segment but for the ELF
+   header. */
+static inline uint64_t fp_identity(const void *bytes, uint32_t size)
+{
+	const unsigned char *at = bytes;
+	uint64_t hash = size, word;
+
 	for (; size >= 8; size -= 8, at += 8) {
 		__builtin_memcpy(&word, at, 8);
 		hash = fp_mix(hash, word);

@@ -181,7 +181,6 @@ static int bind_unique(struct fp_binder *binder, const struct fp_query *query,
 	struct unique *unique;
 	int error;
 
-	binding->unique = true;
 	if (query->lookup_class & FP_CLASS_COPY)
 		return 0;
 	error = grow_uniques(&binder->uniques);

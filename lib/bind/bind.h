@@ -15,8 +15,7 @@ struct fp_binding {
 	enum fp_bound bound;
 	size_t object;           /* member that defines it, for FP_BOUND_SYMBOL */
 	const Elf64_Sym *symbol; /* in that member's symbol table */
-	bool unique;             /* through the table of STB_GNU_UNIQUE symbols */
-	bool first_unique;       /* and this reference is the one that enters it there */
+	bool first_unique; /* this reference enters it into the table of STB_GNU_UNIQUE symbols */
 };
 
 /* Binds references one by one.  STB_GNU_UNIQUE makes the result depend on what was bound before, so ask in relocation

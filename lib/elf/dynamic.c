@@ -4,12 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-#ifndef DT_RELRSZ
-#define DT_RELRSZ  35
-#define DT_RELR    36
-#define DT_RELRENT 37
-#endif
-
 /* The tags that are read once; the last occurrence counts (glibc elf/get-dynamic-info.h:elf_get_dynamic_info). */
 enum tag {
 	TAG_STRTAB,

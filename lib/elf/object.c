@@ -332,6 +332,35 @@ const void *fp_object_table(const struct fp_object *object, fp_addr addr, uint64
 	return at && (size_t)(at - object->image) % alignment == 0 ? at : NULL;
 }
 
+const Elf64_Phdr *fp_object_first_load(const struct fp_object *object)
+{
+	const Elf64_Phdr *p = object->phdr;
+
+	while (p->p_type != PT_LOAD)
+		p++;
+	return p;
+}
+
+void fp_object_each_relr(const struct fp_object *object, void (*visit)(fp_addr addr, void *context),
+			 void *context)
+{
+	fp_addr where = 0;
+
+	for (size_t i = 0; i < object->relr_count; i++) {
+		uint64_t entry = object->relr[i];
+
+		if ((entry & 1) == 0) {
+			visit(entry, context);
+			where = entry + 8;
+			continue;
+		}
+		for (fp_addr at = where; (entry >>= 1) != 0; at += 8)
+			if (entry & 1)
+				visit(at, context);
+		where += 8 * 63;
+	}
+}
+
 const Elf64_Shdr *fp_object_section(const struct fp_object *object, const char *name)
 {
 	if (object->shstrtab)

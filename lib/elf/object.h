@@ -124,6 +124,13 @@ void fp_object_close(struct fp_object *object);
 /* The bytes of [ADDR, ADDR + SIZE) in the image, or null unless one PT_LOAD holds all of them in the file. */
 const void *fp_object_at(const struct fp_object *object, fp_addr addr, uint64_t size);
 
+/* The first PT_LOAD: there is always one. */
+const Elf64_Phdr *fp_object_first_load(const struct fp_object *object);
+
+/* Calls VISIT for the address of every word that DT_RELR names, in order. */
+void fp_object_each_relr(const struct fp_object *object, void (*visit)(fp_addr addr, void *context),
+			 void *context);
+
 /* The section named NAME, or null. */
 const Elf64_Shdr *fp_object_section(const struct fp_object *object, const char *name);
 

@@ -33,13 +33,11 @@ struct fp_reloc_type {
 	uint8_t size;         /* bytes written at r_offset; 0: as many as the symbol has */
 	uint8_t lookup_class; /* FP_CLASS_* */
 	bool has_symbol;
-	bool addend_counts;
 };
 
 /* What the engine must know of a machine. */
 struct fp_machine {
 	uint16_t elf_machine; /* EM_* */
-	const char *name;
 	const struct fp_reloc_type *types;
 	size_t type_count;
 	uint32_t relative_type;

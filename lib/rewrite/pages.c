@@ -56,23 +56,9 @@ static void mark_table(struct marks *marks, const struct fp_object *object,
 	}
 }
 
-static void mark_relr(struct marks *marks, const struct fp_object *object)
+static void mark_relr(fp_addr addr, void *context)
 {
-	fp_addr where = 0;
-
-	for (size_t i = 0; i < object->relr_count; i++) {
-		uint64_t entry = object->relr[i];
-
-		if ((entry & 1) == 0) {
-			mark(marks, entry);
-			where = entry + 8;
-			continue;
-		}
-		for (fp_addr at = where; (entry >>= 1) != 0; at += 8)
-			if (entry & 1)
-				mark(marks, at);
-		where += 8 * 63;
-	}
+	mark(context, addr);
 }
 
 static int append_ranges(const struct marks *marks, uint32_t index, struct fp_buffer *ret_fills)
@@ -99,9 +85,11 @@ static int append_ranges(const struct marks *marks, uint32_t index, struct fp_bu
 				.object = index,
 				.page_count = (uint32_t)(end - first),
 				.start = marks->start + first * PAGE,
-				.file_offset =
-					marks->segment->p_offset +
-					(marks->start + first * PAGE - marks->segment->p_vaddr),
+				.file_offset = marks->replaceable
+						       ? marks->segment->p_offset +
+								 (marks->start + first * PAGE -
+								  marks->segment->p_vaddr)
+						       : FP_NOT_REPLACEABLE,
 			};
 
 			error = fp_buffer_append(ret_fills, &fill, sizeof(fill));
@@ -114,11 +102,9 @@ static int append_ranges(const struct marks *marks, uint32_t index, struct fp_bu
 /* True when the first page of OBJECT is mapped as it is in the file, so that the runtime can compare the two. */
 static bool first_page_is_mapped(const struct fp_object *object)
 {
-	for (unsigned i = 0; i < object->phnum; i++)
-		if (object->phdr[i].p_type == PT_LOAD)
-			return object->phdr[i].p_offset == 0 && object->phdr[i].p_filesz >= PAGE &&
-			       !(object->phdr[i].p_flags & PF_W);
-	return false;
+	const Elf64_Phdr *first = fp_object_first_load(object);
+
+	return first->p_offset == 0 && first->p_filesz >= PAGE && !(first->p_flags & PF_W);
 }
 
 int fp_pages_collect(const struct fp_object *object, uint32_t index, bool now,
@@ -143,7 +129,7 @@ int fp_pages_collect(const struct fp_object *object, uint32_t index, bool now,
 		mark_table(&marks, object, &object->rela);
 		if (now)
 			mark_table(&marks, object, &object->jmprel);
-		mark_relr(&marks, object);
+		fp_object_each_relr(object, mark_relr, &marks);
 		error = append_ranges(&marks, index, ret_fills);
 		free(marks.written);
 	}

@@ -24,9 +24,9 @@
 enum {
 	PAGE = 4096,
 	NEW_PHDRS = 2,
-	MAX_GAP = 16,       /* padding between notes */
-	MAX_HOLE = 1 << 20, /* unused file bytes that are worth serving old kernels */
-	MAX_PADDING = 64,   /* bytes behind the ELF image that are no payload */
+	MAX_GAP = 16,        /* padding between notes */
+	MAX_HOLE = 16 << 20, /* unused file bytes that are worth serving old kernels */
+	MAX_PADDING = 64,    /* bytes behind the ELF image that are no payload */
 };
 
 /* The range behind the program headers that can move as one: interpreter name and notes. */
@@ -139,14 +139,6 @@ static fp_addr free_address(const struct fp_object *object)
 	return (end + PAGE - 1) & ~(fp_addr)(PAGE - 1);
 }
 
-static const Elf64_Phdr *first_load(const struct fp_object *object)
-{
-	for (unsigned i = 0; i < object->phnum; i++)
-		if (object->phdr[i].p_type == PT_LOAD)
-			return &object->phdr[i];
-	return NULL;
-}
-
 /* Data behind the last section and header belongs to somebody who finds it by the file's end. */
 static int check_payload(const struct rewriter *rewriter)
 {
@@ -169,31 +161,40 @@ static int check_payload(const struct rewriter *rewriter)
 	return 0;
 }
 
-/* Decides where the new segment and the program headers go, and pads the file up to there. */
-static int place(struct rewriter *rewriter)
+/* Decides where the new segment and the program headers go.  Headers that move keep the distance between address and
+   file offset that the first segment has: the kernel before 5.18 takes e_phoff for an address relative to that one.  Either
+   addresses or file bytes are skipped for it. */
+static int decide(struct rewriter *rewriter)
 {
 	const struct fp_object *object = rewriter->original;
-	const Elf64_Phdr *first = first_load(object);
-	fp_off hole;
-	int error;
+	const Elf64_Phdr *first = fp_object_first_load(object);
+	fp_addr distance = first->p_vaddr - first->p_offset;
 
 	rewriter->addr = free_address(object);
+	rewriter->offset = (object->size + PAGE - 1) & ~(fp_off)(PAGE - 1);
 	rewriter->block = find_block(object);
 	rewriter->headers_move = rewriter->block.start == rewriter->block.end;
-	error = fp_buffer_align(&rewriter->image.file, PAGE);
-	if (error)
-		return error;
-	rewriter->offset = rewriter->image.file.size;
 	if (!rewriter->headers_move)
 		return 0;
-	/* The kernel before 5.18 takes e_phoff for an address relative to the first segment. */
-	hole = rewriter->addr - (first->p_vaddr - first->p_offset) - rewriter->offset;
-	if (hole <= MAX_HOLE) {
-		rewriter->offset += hole;
-		error = fp_buffer_reserve(&rewriter->image.file, rewriter->offset);
-		while (!error && rewriter->image.file.size < rewriter->offset)
-			error = fp_buffer_append(&rewriter->image.file, &(char[PAGE]){ 0 }, PAGE);
-	}
+	if (rewriter->addr < rewriter->offset + distance)
+		rewriter->addr = rewriter->offset + distance;
+	if (rewriter->addr - distance - rewriter->offset > MAX_HOLE)
+		return no_room(rewriter,
+			       "the program headers would be too far from the file's end");
+	rewriter->offset = rewriter->addr - distance;
+	return 0;
+}
+
+/* Pads the file up to the new segment. */
+static int pad(struct rewriter *rewriter)
+{
+	struct fp_buffer *file = &rewriter->image.file;
+	int error = fp_buffer_reserve(file, rewriter->offset);
+
+	if (!error)
+		error = fp_buffer_align(file, PAGE);
+	while (!error && file->size < rewriter->offset)
+		error = fp_buffer_append(file, &(char[PAGE]){ 0 }, PAGE);
 	return error;
 }
 
@@ -397,8 +398,11 @@ static int rewrite(struct rewriter *rewriter, const struct fp_buffer *table)
 	uint64_t liblist_size = 0;
 	struct fp_object *finished;
 	struct fp_table *written;
-	int error = place(rewriter);
+	int error = decide(rewriter);
 
+	if (error)
+		return error;
+	error = pad(rewriter);
 	if (!error)
 		error = rewriter->headers_move ? reserve_headers(rewriter) : move_block(rewriter);
 	if (!error)

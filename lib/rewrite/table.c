@@ -48,101 +48,7 @@ struct holder {
 
 static fp_addr object_base(const struct fp_object *object)
 {
-	for (unsigned i = 0; i < object->phnum; i++)
-		if (object->phdr[i].p_type == PT_LOAD)
-			return object->phdr[i].p_vaddr & ~(fp_addr)(PAGE - 1);
-	return 0;
-}
-
-/* True when everything the runtime would write in OBJECT lies in segments that are writable at start. */
-static bool words_are_writable(const struct fp_object *object)
-{
-	const struct fp_rela_table *tables[] = { &object->rela, &object->jmprel };
-	const Elf64_Phdr *last = NULL;
-
-	for (unsigned t = 0; t < 2; t++)
-		for (size_t i = 0; i < tables[t]->count; i++) {
-			fp_addr at = tables[t]->rela[i].r_offset;
-
-			if (last && at >= last->p_vaddr && at - last->p_vaddr < last->p_memsz)
-				continue;
-			last = NULL;
-			for (unsigned p = 0; p < object->phnum; p++)
-				if (object->phdr[p].p_type == PT_LOAD &&
-				    (object->phdr[p].p_flags & PF_W) &&
-				    at >= object->phdr[p].p_vaddr &&
-				    at - object->phdr[p].p_vaddr < object->phdr[p].p_memsz)
-					last = &object->phdr[p];
-			if (!last)
-				return false;
-		}
-	return true;
-}
-
-/* Whether the runtime fills the words of member INDEX.  Objects that ld.so relocates before the carrier may be
-   read-only by the time the stub runs; only those that depend on the carrier are certain to come after it. */
-static bool is_filled(const struct fp_closure *closure, size_t index, size_t carrier)
-{
-	const struct fp_member *member = &closure->members[index];
-	const struct fp_object *object = member->object;
-
-	return !member->is_loader && index != carrier &&
-	       member->relocation_rank > closure->members[carrier].relocation_rank &&
-	       fp_closure_reaches(closure, index, carrier) && object->dynamic_writable &&
-	       !(object->flags & DF_TEXTREL) && object->rela.count && words_are_writable(object);
-}
-
-static void count_object(const struct fp_object *object, bool filled,
-			 struct fp_table_counts *counts)
-{
-	uint64_t relr = 0;
-
-	for (size_t i = 0; i < object->relr_count; i++)
-		relr += object->relr[i] & 1 ? (uint64_t)__builtin_popcountll(object->relr[i]) - 1
-					    : 1;
-	counts->relocations += object->rela.count + object->jmprel.count + relr;
-	if (!filled) {
-		counts->left += object->rela.count + object->jmprel.count + relr;
-		counts->left_objects++;
-		return;
-	}
-	counts->relative += object->relative_count + relr;
-	counts->resolved += object->relative_count + relr;
-	if (!fp_object_binds_now(object))
-		counts->lazy += object->jmprel.count;
-}
-
-void fp_table_count(const struct fp_closure *closure, size_t carrier,
-		    struct fp_table_counts *ret_counts)
-{
-	*ret_counts = (struct fp_table_counts){ 0 };
-	for (size_t i = 0; i < closure->count; i++) {
-		const struct fp_object *object = closure->members[i].object;
-		bool filled = is_filled(closure, i, carrier);
-
-		count_object(object, filled, ret_counts);
-		if (filled) {
-			uint64_t words = object->rela.count - object->relative_count;
-
-			if (fp_object_binds_now(object))
-				words += object->jmprel.count;
-			ret_counts->resolved += words;
-			ret_counts->symbols += words;
-		}
-	}
-}
-
-void fp_table_recount(const struct fp_table *table, const struct fp_closure *closure,
-		      size_t carrier, struct fp_table_counts *ret_counts)
-{
-	const struct fp_table_object *records =
-		(const struct fp_table_object *)((const char *)table + table->objects);
-
-	fp_table_count(closure, carrier, ret_counts);
-	ret_counts->resolved = table->word_count;
-	for (uint32_t i = 0; i < table->object_count; i++)
-		if (records[i].flags & FP_OBJECT_FILL)
-			ret_counts->residual += records[i].residual_count;
+	return fp_object_first_load(object)->p_vaddr & ~(fp_addr)(PAGE - 1);
 }
 
 /* The code of member TARGET in the holder's list; FP_TARGET_RESIDUAL when the list is full. */
@@ -299,13 +205,13 @@ static void describe(const struct fp_object *object, struct fp_table_object *rec
 	record->rela_count = (uint32_t)object->rela.count;
 	record->jmprel = object->jmprel.addr;
 	record->jmprel_count = (uint32_t)object->jmprel.count;
-	record->relr = dynamic_value(object, 36 /* DT_RELR */);
+	record->relr = dynamic_value(object, DT_RELR);
 	record->relr_count = (uint32_t)object->relr_count;
 	record->rela_entry = dynamic_entry(object, DT_RELA);
 	record->relasz_entry = dynamic_entry(object, DT_RELASZ);
 	record->relacount_entry = dynamic_entry(object, DT_RELACOUNT);
 	record->pltrelsz_entry = dynamic_entry(object, DT_PLTRELSZ);
-	record->relrsz_entry = dynamic_entry(object, 35 /* DT_RELRSZ */);
+	record->relrsz_entry = dynamic_entry(object, DT_RELRSZ);
 }
 
 /* Puts the holder's arrays into its stream; the offsets are made absolute when the streams are joined. */
@@ -403,9 +309,9 @@ static int bind_members(struct builder *builder)
 		order[closure->members[i].relocation_rank] = i;
 	for (size_t i = 0; i < closure->count && !error; i++) {
 		size_t index = order[i];
-		bool filled = is_filled(closure, index, builder->carrier);
+		bool filled = fp_table_fills(closure, index, builder->carrier);
 
-		count_object(closure->members[index].object, filled, &builder->counts);
+		fp_table_count_object(closure->members[index].object, filled, &builder->counts);
 		error = filled ? fill_member(builder, index) : bind_left_member(builder, index);
 	}
 	free(order);
@@ -415,34 +321,31 @@ static int bind_members(struct builder *builder)
 int fp_table_identify(const struct fp_object *object, struct fp_table_object *record,
 		      struct fp_why *why)
 {
+	const Elf64_Phdr *first = fp_object_first_load(object);
 	const void *bytes = object->build_id;
 
 	record->base = object_base(object);
 	record->dynamic = object->dynamic_addr;
 	record->dynamic_count = (uint32_t)object->dynamic_count;
+	record->shape = fp_shape(object->dynamic, record->dynamic_count);
 	record->identity_start = object->build_id_addr;
 	record->identity_size = (uint32_t)object->build_id_size;
 	if (!bytes) {
-		const Elf64_Phdr *first = NULL;
-		uint64_t skipped;
-
-		for (unsigned i = 0; i < object->phnum && !first; i++)
-			if (object->phdr[i].p_type == PT_LOAD)
-				first = &object->phdr[i];
-		if (!first || (first->p_flags & (PF_R | PF_W)) != PF_R ||
-		    first->p_filesz > WHOLE_SEGMENT_LIMIT)
-			return fp_why_set(why, FP_REASON_UNSUPPORTED, object->path,
-					  "no build id, and its first segment is writable");
 		/* The ELF header tells where the section headers are, which is nothing that is mapped. */
-		skipped = first->p_offset == 0 && first->p_filesz > sizeof(Elf64_Ehdr)
-				  ? sizeof(Elf64_Ehdr)
-				  : 0;
+		uint64_t skipped = first->p_offset == 0 && first->p_filesz > sizeof(Elf64_Ehdr)
+					   ? sizeof(Elf64_Ehdr)
+					   : 0;
+
+		if ((first->p_flags & (PF_R | PF_W)) != PF_R ||
+		    first->p_filesz > WHOLE_SEGMENT_LIMIT)
+			return fp_why_set(
+				why, FP_REASON_UNSUPPORTED, object->path,
+				"no build id, and its first segment does not tell it from others");
 		record->identity_start = first->p_vaddr + skipped;
 		record->identity_size = (uint32_t)(first->p_filesz - skipped);
 		bytes = object->image + first->p_offset + skipped;
 	}
-	record->identity =
-		fp_identity(object->dynamic, record->dynamic_count, bytes, record->identity_size);
+	record->identity = fp_identity(bytes, record->identity_size);
 	return 0;
 }
 
@@ -506,6 +409,9 @@ int fp_table_build(const struct fp_closure *closure, size_t carrier, struct fp_b
 	const char *program = closure->members[0].name;
 	int error = 0;
 
+	if (!closure->loader_listed)
+		return fp_why_set(why, FP_REASON_UNSUPPORTED, program,
+				  "ld.so is not among its objects");
 	if (closure->count > FP_MAX_OBJECTS)
 		return fp_why_set(why, FP_REASON_UNSUPPORTED, program, "more than %d objects",
 				  FP_MAX_OBJECTS);
@@ -567,8 +473,8 @@ bool fp_table_matches(const struct fp_table *table, const struct fp_closure *clo
 		struct fp_table_object now = { 0 };
 
 		if (fp_table_identify(closure->members[i].object, &now, NULL) != 0 ||
-		    now.identity != records[i].identity || now.dynamic != records[i].dynamic ||
-		    now.base != records[i].base)
+		    now.identity != records[i].identity || now.shape != records[i].shape ||
+		    now.dynamic != records[i].dynamic || now.base != records[i].base)
 			return false;
 	}
 	return true;

@@ -14,10 +14,16 @@ struct fp_table_counts {
 	uint64_t relative;     /* of resolved */
 	uint64_t lazy;         /* PLT slots that ld.so binds when they are first called */
 	uint64_t residual;     /* entries left to ld.so in objects that are filled */
-	uint64_t left;         /* relocations of objects left to ld.so altogether */
 	uint64_t left_objects; /* such objects, carrier and ld.so included */
 	uint64_t symbols;      /* look-ups that ld.so is spared */
 };
+
+/* Whether the runtime fills the words of member INDEX when member CARRIER has the stub. */
+bool fp_table_fills(const struct fp_closure *closure, size_t index, size_t carrier);
+
+/* Adds OBJECT's relocations to COUNTS, except for what only binding them tells. */
+void fp_table_count_object(const struct fp_object *object, bool filled,
+			   struct fp_table_counts *counts);
 
 /* Counts without binding anything: how much there is to gain. */
 void fp_table_count(const struct fp_closure *closure, size_t carrier,

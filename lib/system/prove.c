@@ -24,6 +24,7 @@ static void become(char *const *arguments, char *const *environment)
 	    dup2(null, STDERR_FILENO) < 0)
 		_exit(126);
 	signal(SIGALRM, SIG_DFL);
+	signal(SIGPIPE, SIG_DFL);
 	alarm(TIME_LIMIT);
 	execve(arguments[0], arguments, environment);
 	_exit(126);
