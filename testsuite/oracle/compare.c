@@ -140,6 +140,15 @@ static bool in_object(const struct snapshot *snapshot, uint64_t address)
 	return false;
 }
 
+/* Whether A and B, outside of everything, lie as far from one object each: a symbol with a large addend. */
+static bool equally_far(uint64_t a, uint64_t b)
+{
+	for (uint32_t i = 0; i < plain.header.object_count; i++)
+		if (a - plain.objects[i].record.origin == b - other.objects[i].record.origin)
+			return true;
+	return false;
+}
+
 /* Whether A in the plain process means what B means in the other.  LENIENT: two addresses of anonymous memory are
    equal, for words that constructors may have written. */
 static bool same(uint64_t a, uint64_t b, bool lenient)
@@ -159,7 +168,7 @@ static bool same(uint64_t a, uint64_t b, bool lenient)
 		return false;
 	const struct map *pm = map_at(&plain, a), *om = map_at(&other, b);
 	if (pm == NULL || om == NULL)
-		return a == b && pm == om;
+		return (a == b && pm == om) || equally_far(a, b);
 	if (strcmp(pm->name, "[stack]") == 0 || strcmp(pm->name, "[vdso]") == 0)
 		return strcmp(pm->name, om->name) == 0 &&
 		       (lenient || a - plain.header.stack_pointer == b - other.header.stack_pointer ||

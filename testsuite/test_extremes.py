@@ -1,0 +1,130 @@
+"""More, larger, further, odder than usual: handled, or refused with a reason; never wrong."""
+
+import pytest
+
+from harness.run import DEBUG, one_line
+
+PRINT = "#include <stdio.h>\n"
+MAIN = '\nint main(void) { printf("%%d\\n", %s); return 0; }'
+
+
+def right(case, expected):
+    """check(), but a refusal with one line is as good."""
+    case.adopt()
+    assert case.run().stdout == expected
+    done = case.prelink(options=["-n", "-f"], status=None)
+    if done.status:
+        one_line(done, case.prog)
+        assert case.run().stdout == expected
+    else:
+        case.check(expected)
+
+
+def test_words_that_lead_to_very_many_libraries(case):
+    count = 260
+    for i in range(count):
+        case.library(f"lib{i}.so", f"int v{i} = {i}; int *p{i} = &v{i};", flags=["-nostdlib"])
+    names = [f"lib{i}.so" for i in range(count)]
+    externs = "".join(f"extern int v{i};" for i in range(count))
+    case.library("liball.so", externs + "int *all[] = {" + ",".join(f"&v{i}" for i in range(count)) + "};", names)
+    case.program(PRINT + f"extern int *all[]; int sum(void) {{ int s = 0; for (int i = 0; i < {count}; i++) s += *all[i];"
+                 "return s; }" + MAIN % "sum()", ["liball.so", *names])
+    right(case, f"{sum(range(count))}\n")
+
+
+def test_very_many_ifuncs(case):
+    count = 1300
+    source = "".join(f"static int one{i}(void) {{ return {i}; }} static void *choose{i}(void) {{ return one{i}; }}"
+                     f'int f{i}(void) __attribute__((ifunc("choose{i}")));' for i in range(count))
+    case.library("liba.so", source)
+    case.library("libb.so", "".join(f"int f{i}(void);" for i in range(count)) + "int (*all[])(void) = {"
+                 + ",".join(f"f{i}" for i in range(count)) + "};", ["liba.so"])
+    case.program(PRINT + f"extern int (*all[])(void); int sum(void) {{ int s = 0; for (int i = 0; i < {count}; i++)"
+                 "s += all[i](); return s; }" + MAIN % "sum()", ["libb.so"])
+    right(case, f"{sum(range(count))}\n")
+
+
+@pytest.mark.parametrize("addend", [0x7000_0000_0000, -0x7000_0000_0000, 0xffff_ffff, 0x1_0000_0000, -1, -0x8000_0001])
+def test_addends_far_away(case, addend):
+    case.library("liba.so", "char table[8]; char *own(void) { return table; }")
+    asm = f'.data\n.globl far\n.type far, @object\n.size far, 8\nfar: .quad table + {addend}\n.section .note.GNU-stack,"",@progbits\n'
+    case.library("libb.so", asm, ["liba.so"], lang="asm")
+    case.program(PRINT + "extern char *far; char *own(void);" + MAIN % f"far - own() == {addend}L", ["libb.so", "liba.so"],
+                 ["-mno-direct-extern-access"])
+    right(case, "1\n")
+
+
+def test_words_that_are_not_aligned(case):
+    """Also across the boundary of two pages."""
+    case.library("liba.so", "int v = 5;")
+    asm = ".data\n.balign 4096\n.globl words\n.type words, @object\n.size words, 4114\nwords: .byte 0\n.quad v\n.byte 0\n.quad local\n.zero 4096 - 18 - 3\n.quad v\n" \
+          '.byte 0\n.quad local\nlocal: .long 6\n.section .note.GNU-stack,"",@progbits\n'
+    case.library("libb.so", asm, ["liba.so"], lang="asm")
+    case.program(PRINT + "#include <string.h>\nextern char words[]; int at(int offset) { int *p; memcpy(&p, words + offset, 8);"
+                 "return *p; }" + MAIN % "at(1) * 1000 + at(10) * 100 + at(4093) * 10 + at(4102)", ["libb.so"],
+                 ["-mno-direct-extern-access"])
+    right(case, "5656\n")
+
+
+def test_absolute_symbols(case):
+    """A symbol without a section is a number; ld.so does not add the load address."""
+    case.library("liba.so", '.globl number\nnumber = 0x1234\n.type number, @object\n'
+                            '.section .note.GNU-stack,"",@progbits\n', lang="asm", flags=["-nostdlib"])
+    case.library("libb.so", "extern char number[]; char *at = number;", ["liba.so"])
+    case.program(PRINT + "extern char *at;" + MAIN % "(int)(long)at", ["libb.so"])
+    right(case, f"{0x1234}\n")
+
+
+@pytest.mark.parametrize("kind", ["-f", "-F"], ids=["auxiliary", "filter"])
+def test_filters(case, kind):
+    case.library("libimpl.so", "int f(void) { return 2; }")
+    case.library("liba.so", "int f(void) { return 1; } int g(void) { return 10; }", flags=[f"-Wl,{kind},libimpl.so"])
+    case.program(PRINT + "int f(void), g(void);" + MAIN % "f() + g()", ["liba.so"])
+    case.adopt()
+    right(case, case.run().stdout)
+
+
+def test_preinit_and_init_arrays(case):
+    case.program(PRINT + 'static void early(void) { printf("early "); } __attribute__((section(".preinit_array")))'
+                 'void (*preinit)(void) = early; __attribute__((constructor(101))) static void a(void) { printf("a "); }'
+                 '__attribute__((constructor(102))) static void b(void) { printf("b "); }' + MAIN % "1")
+    right(case, "early a b 1\n")
+
+
+def test_symbols_at_the_very_end_of_an_object(case):
+    """_end lies behind the last byte, maybe where the next library starts."""
+    case.library("liba.so", "extern char _end[], _edata[], __bss_start[]; char *ends[] = { _end, _edata, __bss_start };"
+                            "int space[1024]; int check(void) { return ends[0] >= (char *)(space + 1024); }")
+    case.program(PRINT + "int check(void);" + MAIN % "check()", ["liba.so"])
+    case.adopt()
+    right(case, case.run().stdout)
+
+
+def test_library_needed_twice(case):
+    case.library("liba.so", "int v = 4; int *at = &v;")
+    case.program(PRINT + "extern int *at;" + MAIN % "*at", ["liba.so", "liba.so"])
+    right(case, "4\n")
+
+
+def test_long_names(case):
+    name = "n" * 5000
+    case.library("liba.so", f"int {name} = 8; int *at = &{name};")
+    case.program(PRINT + f"extern int {name}, *at;" + MAIN % f"{name} + (at == &{name})", ["liba.so"], pie=False)
+    right(case, "9\n")
+
+
+@pytest.mark.parametrize("kib", [48, 64, 100, 132, 200])
+def test_small_stacks(sampler, kib):
+    """What the stub and the runtime keep on the stack must not make a start fail that succeeds otherwise."""
+    prefix = ["sh", "-c", f'ulimit -s {kib}; exec "$0" "$@"']
+    assert sampler.compare(lambda directory: directory.run(prefix=prefix, env=DEBUG)).status is not None
+
+
+@pytest.mark.parametrize("kib", [48, 64, 100, 132, 200])
+def test_small_stacks_with_many_libraries(case, kib):
+    for i in range(200):
+        case.library(f"lib{i}.so", f"int v{i} = {i}; int *p{i} = &v{i};", flags=["-nostdlib"])
+    case.program(PRINT + "".join(f"extern int *p{i};" for i in range(200)) + MAIN % "*p7 + *p199",
+                 [f"lib{i}.so" for i in range(200)])
+    prefix = ["sh", "-c", f'ulimit -s {kib}; exec "$0" "$@"']
+    assert case.compare(lambda directory: directory.run(prefix=prefix, env=DEBUG)).status is not None
