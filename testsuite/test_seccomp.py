@@ -49,6 +49,16 @@ def test_large_ranges_of_the_program_itself(case):
     case.check("ok\n")
 
 
+def test_large_ranges_with_code_among_them(case):
+    """A segment that is writable and executable keeps both rights."""
+    code = '__asm__(".section .data.code,\\"awx\\"\\n.globl seven\\n.type seven,@function\\n"' \
+           '"seven: mov $7,%eax\\n ret\\n.text");\nint seven(void); int call(void) { return seven(); }\n'
+    case.library("liblarge.so", LARGE + code + "#include <stdlib.h>\nvoid *more(void) { return malloc(1); }")
+    case.program('#include <stdio.h>\nint call(void); extern int *pointers[], v;'
+                 'int main(void) { printf("%d %d\\n", call(), pointers[399999] == &v); return 0; }', ["liblarge.so"])
+    case.check("7 1\n")
+
+
 def test_a_decline(sampler, filtered):
     sampler.library("libp.so", "int unrelated;")
     sampler.prelink()

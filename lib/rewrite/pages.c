@@ -107,6 +107,12 @@ static bool first_page_is_mapped(const struct fp_object *object)
 	return first->p_offset == 0 && first->p_filesz >= PAGE && !(first->p_flags & PF_W);
 }
 
+/* The anonymous memory that takes its place is readable and writable: so must the segment be, and nothing more. */
+static bool is_plain_data(const Elf64_Phdr *segment)
+{
+	return (segment->p_flags & (PF_R | PF_W | PF_X)) == (PF_R | PF_W);
+}
+
 int fp_pages_collect(const struct fp_object *object, uint32_t index, bool now,
 		     struct fp_buffer *ret_fills)
 {
@@ -116,7 +122,8 @@ int fp_pages_collect(const struct fp_object *object, uint32_t index, bool now,
 		const Elf64_Phdr *p = &object->phdr[i];
 		struct marks marks = { .segment = p,
 				       .start = p->p_vaddr & ~(fp_addr)(PAGE - 1),
-				       .replaceable = index != 0 && first_page_is_mapped(object) };
+				       .replaceable = index != 0 && is_plain_data(p) &&
+						      first_page_is_mapped(object) };
 
 		if (p->p_type != PT_LOAD || !(p->p_flags & PF_W) || !p->p_filesz)
 			continue;
