@@ -12,6 +12,8 @@
 #define PT_FASTPRELINK 0x6670726c	/* abi.h */
 #define RUNTIME_MAX 16384		/* FP_MAX_RUNTIME_SIZE */
 
+#define STACK_NEAR  0x100000
+
 #define SYS_read   0
 #define SYS_close  3
 #define SYS_mmap   9
@@ -38,6 +40,12 @@ fp_stub:
 	mov	(%rax), %rax
 	test	%rax, %rax
 	jz	.Lout
+	/* At a start that is a little way up the stack.  A thread that loads another libc has a stack of its own,
+	   which may be too small for what follows. */
+	mov	%rax, %rdx
+	sub	%rsp, %rdx
+	cmp	$STACK_NEAR, %rdx
+	ja	.Lout
 	mov	(%rax), %rdx
 	lea	16(%rax,%rdx,8), %r12	/* environment */
 	mov	%r12, %r13

@@ -31,7 +31,7 @@ struct options {
 enum options_result {
 	OPTIONS_RUN,
 	OPTIONS_DONE,  /* help or the version was asked for and has been printed */
-	OPTIONS_WRONG, /* a message and the usage have been printed */
+	OPTIONS_WRONG, /* a message has been printed */
 };
 
 enum options_result options_parse(int argc, const char **argv, struct options *ret_options);

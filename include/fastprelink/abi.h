@@ -55,11 +55,11 @@ enum {
 /* One object as it must be found at start, and, with FP_OBJECT_FILL, what to do with it. */
 struct fp_table_object {
 	uint64_t shape;    /* fp_shape of its dynamic section */
-	uint64_t identity; /* fp_identity of the bytes named below */
-	uint64_t base; /* page-aligned address of the first PT_LOAD; map start is l_addr + base */
-	uint64_t dynamic; /* address of the dynamic section: l_ld is l_addr + dynamic */
-	uint64_t
-		identity_start; /* address of the bytes that identify the object: its build id or its first segment */
+	uint64_t identity; /* fp_identity of the bytes at identity_start */
+	uint64_t base;     /* page of the first PT_LOAD: the object's map starts at l_addr + base */
+	uint64_t dynamic;  /* address of the dynamic section: l_ld is l_addr + dynamic */
+	/* Address of the build id, or of the first segment without the ELF header. */
+	uint64_t identity_start;
 	uint32_t identity_size;
 	uint32_t dynamic_count; /* entries before DT_NULL */
 	uint32_t flags;         /* FP_OBJECT_* */
@@ -77,7 +77,8 @@ struct fp_table_object {
 		target_list; /* offset of uint16_t[target_count]: object of code FP_TARGET_FIRST + i */
 	uint32_t target_count;
 
-	/* The leading relative relocations once more, encoded as DT_RELR: used instead of them when the count is not zero. */
+	/* The leading relative relocations once more, encoded as DT_RELR: used instead of them when
+	   the count is not zero. */
 	uint32_t relative; /* offset of uint64_t[relative_words] */
 	uint32_t relative_words;
 

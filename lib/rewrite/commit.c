@@ -492,9 +492,12 @@ static int commit_new(struct replacement *r, const void *image, size_t size,
 		      const void *context)
 {
 	int error = open_directory(r);
+	struct stat old;
 
 	if (error)
 		return error;
+	if (sys_lstat(r->directory, r->name, &old) == 0 && !S_ISREG(old.st_mode))
+		return fp_why_set(r->why, FP_REASON_NOT_REGULAR, r->path, "%s", "");
 	remove_left_over(r);
 	error = open_temporary(r);
 	if (!error)

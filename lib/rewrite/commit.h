@@ -15,7 +15,8 @@
 int fp_commit(const char *path, const struct stat *expected, const void *image, size_t size,
 	      struct fp_why *why);
 
-/* Writes a new file PATH with MODE by the same steps; it may replace an older one. */
+/* Writes a new file PATH with MODE by the same steps; it may replace an older regular file,
+   and nothing else. */
 int fp_commit_new(const char *path, mode_t mode, const void *image, size_t size,
 		  struct fp_why *why);
 

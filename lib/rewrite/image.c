@@ -29,8 +29,7 @@ Elf64_Shdr *fp_image_headers(struct fp_image *image)
 	return (Elf64_Shdr *)image->shdrs.bytes;
 }
 
-/* Sections that keep their place in the new table: the original ones but for their name table, which is last
-   in nearly every file and moves to the end. */
+/* The original sections; new ones are numbered behind them. */
 static unsigned kept_count(const struct fp_image *image)
 {
 	return (unsigned)(image->shdrs.size / sizeof(Elf64_Shdr));
@@ -59,10 +58,10 @@ int fp_image_add(struct fp_image *image, const char *name, Elf64_Shdr header, co
 	return error ? error : fp_image_cover(image, name, header, ret_index);
 }
 
-static Elf64_Half renumbered(const struct fp_image *image, const unsigned *numbers,
-			     Elf64_Half section)
+static Elf64_Word renumbered(const struct fp_image *image, const unsigned *numbers,
+			     Elf64_Word section)
 {
-	return section < image->original->shnum ? (Elf64_Half)numbers[section] : section;
+	return section < image->original->shnum ? numbers[section] : section;
 }
 
 /* What refers to sections by number: gABI chapters "Section Header" and "Symbol Table". */
@@ -70,17 +69,17 @@ static void renumber(struct fp_image *image, Elf64_Shdr *header, const unsigned 
 {
 	unsigned char *bytes = image->file.bytes + header->sh_offset;
 
-	header->sh_link = renumbered(image, numbers, (Elf64_Half)header->sh_link);
+	header->sh_link = renumbered(image, numbers, header->sh_link);
 	if (header->sh_type == SHT_RELA || header->sh_type == SHT_REL ||
 	    (header->sh_flags & SHF_INFO_LINK))
-		header->sh_info = renumbered(image, numbers, (Elf64_Half)header->sh_info);
+		header->sh_info = renumbered(image, numbers, header->sh_info);
 	if (header->sh_type != SHT_SYMTAB && header->sh_type != SHT_DYNSYM)
 		return;
 	for (uint64_t i = 0; i < header->sh_size / sizeof(Elf64_Sym); i++) {
 		Elf64_Sym symbol;
 
 		memcpy(&symbol, bytes + i * sizeof(symbol), sizeof(symbol));
-		symbol.st_shndx = renumbered(image, numbers, symbol.st_shndx);
+		symbol.st_shndx = (Elf64_Section)renumbered(image, numbers, symbol.st_shndx);
 		memcpy(bytes + i * sizeof(symbol), &symbol, sizeof(symbol));
 	}
 }
@@ -91,7 +90,8 @@ int fp_image_reorder(struct fp_image *image, const unsigned char *moved)
 	Elf64_Shdr *headers = fp_image_headers(image), *copy;
 	unsigned *numbers;
 
-	if (!count)
+	/* Files with that many sections number them elsewhere too; their order is left as it is. */
+	if (!count || count >= SHN_LORESERVE)
 		return 0;
 	copy = malloc(count * sizeof(*copy));
 	numbers = malloc(count * sizeof(*numbers));

@@ -283,6 +283,17 @@ bool fp_undo_remains(const void *bytes, size_t size)
 	return false;
 }
 
+uint64_t fp_undo_original_size(const struct fp_object *object)
+{
+	const Elf64_Shdr *section = fp_object_section(object, FP_UNDO_SECTION);
+	struct fp_undo_header header;
+
+	if (!section || section->sh_type == SHT_NOBITS || section->sh_size < sizeof(header))
+		return object->size;
+	memcpy(&header, object->image + section->sh_offset, sizeof(header));
+	return le64toh(header.original_size);
+}
+
 /* Reads and checks the header of the undo data in SECTION into *RET_HEADER, numbers in host order. */
 static int read_header(const struct fp_object *object, const Elf64_Shdr *section,
 		       struct fp_undo_header *ret_header, struct fp_why *why)

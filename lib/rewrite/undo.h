@@ -38,6 +38,9 @@ bool fp_undo_present(const struct fp_object *object);
    prelinked and is damaged when it cannot be opened as an object that fp_undo_present knows. */
 bool fp_undo_remains(const void *bytes, size_t size);
 
+/* The size of the original of OBJECT as its undo data tells, unchecked; its own size when it carries none. */
+uint64_t fp_undo_original_size(const struct fp_object *object);
+
 /* Restores the original of OBJECT into *RET_ORIGINAL and checks it against its digest.  Reasons: FP_REASON_NOT_PRELINKED,
    FP_REASON_NEWER_FORMAT, FP_REASON_MODIFIED (the seal or the digest does not match), FP_REASON_MALFORMED. */
 int fp_undo_restore(const struct fp_object *object, struct fp_buffer *ret_original,

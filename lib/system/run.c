@@ -327,7 +327,7 @@ static int prelink(struct fp_run *run, struct fp_closure **closure, const char *
 		return fp_why_set(why, FP_REASON_NO_CARRIER, program->path,
 				  "it does not load libc.so.6");
 	fp_table_count(*closure, carrier, &counts);
-	fill_result(result, *closure, &counts, program->size);
+	fill_result(result, *closure, &counts, fp_undo_original_size(program));
 	if (!run->options.force && !table) {
 		error = fp_policy_gain(*closure, &counts, why);
 		if (error)
@@ -352,7 +352,7 @@ static int prelink(struct fp_run *run, struct fp_closure **closure, const char *
 			      (run->options.dry_run && !run->options.no_carrier);
 	if (table && fp_table_matches(table, *closure, carrier)) {
 		fp_table_recount(table, *closure, carrier, &counts);
-		fill_result(result, *closure, &counts, program->size);
+		fill_result(result, *closure, &counts, fp_undo_original_size(program));
 		result->outcome = FP_OUTCOME_UNCHANGED;
 		return 0;
 	}

@@ -55,7 +55,7 @@ void fp_run_free(struct fp_run *run);
 /* Prelinks the program PATH (a host path; inside the root when there is one, with or without the root's
    prefix) in place.  The carrier and the runtime are installed first when they are not there.  RESULT's counts
    are also filled when the program is skipped for FP_REASON_LITTLE_GAIN.  Returns 0, or a negative errno with
-   the reason in WHY; nothing has changed then. */
+   the reason in WHY; the program is as it was then, though carrier and runtime may have been installed. */
 int fp_run_prelink(struct fp_run *run, const char *path, struct fp_program_result *result,
 		   struct fp_why *why);
 
