@@ -8,6 +8,7 @@ import struct
 import pytest
 
 from harness import build, elf, files, need
+from harness.private import PrivateDir
 from harness.run import fastprelink, one_line, run
 
 HELLO = '#include <stdio.h>\nint main(void) { puts("hello"); return 0; }'
@@ -281,7 +282,6 @@ def test_no_space(sampler, room):
         with open(mount / "filler", "wb") as stream:
             free = os.statvfs(mount).f_bavail * os.statvfs(mount).f_frsize - room * 1024
             stream.write(b"x" * max(free, 0))
-        from harness.private import PrivateDir
         small = PrivateDir(target)
         before = files.digests(target)
         done = small.prelink(status=None)

@@ -1,11 +1,13 @@
 """The command: options, messages, exit status."""
 
 import json
+import os
 import re
+import subprocess
 
 import pytest
 
-from harness import build, files
+from harness import build, files, need
 from harness.private import system_libc
 from harness.run import REQUIRE, fastprelink, one_line, run
 
@@ -131,8 +133,8 @@ def test_a_library_is_not_a_program(sampler):
     assert files.identity(sampler.lib / "libbase.so") == before
 
 
-def test_ld_library_path_of_the_environment_is_not_assumed(sampler):
-    """A start by hand with LD_LIBRARY_PATH set must not decide for everybody... unless documented; it must run right."""
+def test_ld_library_path_of_the_environment(sampler):
+    """Whether the tool's own environment counts or not: the program runs right."""
     fastprelink("-f", f"--runtime={sampler.runtime}", "--carrier=no", sampler.prog, status=None,
                 env={"LD_LIBRARY_PATH": str(sampler.lib)})
     assert sampler.run().stdout.startswith("sum 146")
@@ -158,7 +160,6 @@ def test_name_that_looks_like_an_option(sampler):
 
 
 def test_hard_linked_program_is_refused(sampler):
-    import os
     os.link(sampler.prog, sampler.bin / "second")
     before = files.digest(sampler.prog)
     one_line(sampler.prelink(status=1), sampler.prog)
@@ -167,7 +168,6 @@ def test_hard_linked_program_is_refused(sampler):
 
 @pytest.mark.root
 def test_immutable_program_is_refused(sampler):
-    from harness import need
     assert run([need.tool("chattr"), "+i", sampler.prog]).status == 0
     try:
         one_line(sampler.prelink(status=1), sampler.prog)
@@ -227,7 +227,6 @@ def test_installed_runtime_is_the_one_that_was_built(sampler):
 
 def test_output_that_cannot_be_written(sampler):
     with open("/dev/full", "w") as full:
-        import subprocess
         done = subprocess.run([build.TOOL, "-y", sampler.libc], stdout=full, stderr=subprocess.PIPE)
     assert done.returncode in (1, 2) and done.stderr.startswith(b"fastprelink: ")
     sampler.prelink()

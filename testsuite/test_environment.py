@@ -1,8 +1,10 @@
 """Environments that change what ld.so does: the outcome is that of a plain start, accelerated or not."""
 
+import re
+
 import pytest
 
-from harness import need
+from harness import build
 from harness.run import DEBUG, REQUIRE
 
 ANSWER = "sum 146 counter 46 same 1 1\n"
@@ -49,7 +51,7 @@ def test_preload_that_does_not_exist(sampler):
 
 
 def test_library_path_with_another_version(sampler):
-    sampler.library("libbase.so", "#include \"%s/cases/base.c\"\n" % need.__file__.rsplit("/", 2)[0]
+    sampler.library("libbase.so", f'#include "{build.CASES}/base.c"\n'
                     + "__attribute__((constructor)) static void more(void) { counter += 1000; }", where="other")
     done = same(sampler, {"LD_LIBRARY_PATH": "DIR/other:DIR/lib"}, "sum 146 counter 1046 same 1 1\n")
     assert done.declined
@@ -246,6 +248,5 @@ def test_program_without_tables_is_silent(sampler):
 def test_debug_line_has_the_counts(sampler):
     sampler.prelink()
     note = sampler.run_fast().notes[0]
-    import re
     found = re.fullmatch(r"fastprelink: accelerated: (\d+) objects, (\d+) words, (\d+) us", note)
     assert found and int(found.group(1)) >= 4 and int(found.group(2)) > 5

@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from harness import build
+
 PIE = pytest.mark.parametrize("pie", [True, False], ids=["pie", "no-pie"])
 HEAD = "#define _GNU_SOURCE\n#include <elf.h>\n#include <link.h>\n#include <stdio.h>\n#include <stdlib.h>\n" \
        "#include <string.h>\n#include <sys/auxv.h>\n#include <unistd.h>\n#include <dlfcn.h>\n#include <fcntl.h>\n"
@@ -195,7 +197,6 @@ def test_unusual_argument_vectors(sampler, arguments):
 
 def test_empty_environment(case):
     """Found through RPATH, as the empty environment cannot name the private libraries."""
-    from harness import build
     for name, libs in (("base", []), ("user", [case.lib / "libbase.so"])):
         case.library(f"lib{name}.so", build.CASES / f"{name}.c", libs)
     rpath = f"-Wl,--disable-new-dtags,-rpath,{case.lib}"

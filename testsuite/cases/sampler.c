@@ -2,7 +2,10 @@
 #include "base.h"
 #include <stdio.h>
 int total(int value);
-int hooked(void) { return 100; }
+int hooked(void)
+{
+	return 100;
+}
 extern int (*hook)(void);
 static int (*functions[])(int) = { square, twice, total };
 int main(void)
@@ -11,6 +14,7 @@ int main(void)
 	for (int i = 0; i < 3; i++)
 		sum += functions[i](i + 2);
 	*counter_pointer += 1;
-	printf("sum %d counter %d same %d %d\n", sum, counter, counter_pointer == &counter, hook == hooked);
+	printf("sum %d counter %d same %d %d\n", sum, counter, counter_pointer == &counter,
+	       hook == hooked);
 	return 0;
 }

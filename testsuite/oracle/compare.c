@@ -85,7 +85,8 @@ static void snapshot_load(const char *path, struct snapshot *snapshot)
 			if (segment->record.saved)
 				segment->bytes = take(&from, NULL, segment->record.size);
 		}
-		object->slots = take(&from, NULL, object->record.slot_count * sizeof(struct slot_record));
+		object->slots =
+			take(&from, NULL, object->record.slot_count * sizeof(struct slot_record));
 	}
 	for (uint32_t i = 0; i < snapshot->header.map_count; i++) {
 		struct map *map = &snapshot->maps[i];
@@ -109,7 +110,8 @@ static void differ(const char *where, uint64_t offset, const char *what, const c
 static const struct map *map_at(const struct snapshot *snapshot, uint64_t address)
 {
 	for (uint32_t i = 0; i < snapshot->header.map_count; i++)
-		if (address >= snapshot->maps[i].record.start && address < snapshot->maps[i].record.end)
+		if (address >= snapshot->maps[i].record.start &&
+		    address < snapshot->maps[i].record.end)
 			return &snapshot->maps[i];
 	return NULL;
 }
@@ -155,7 +157,8 @@ static bool same(uint64_t a, uint64_t b, bool lenient)
 {
 	bool inside = false;
 	for (uint32_t i = 0; i < plain.header.object_count; i++) {
-		const struct object_record *p = &plain.objects[i].record, *o = &other.objects[i].record;
+		const struct object_record *p = &plain.objects[i].record,
+					   *o = &other.objects[i].record;
 		if (a == p->link_map && b == o->link_map)
 			return true;
 		if (a < p->first || a > p->end) /* one past the end belongs to it too */
@@ -171,7 +174,8 @@ static bool same(uint64_t a, uint64_t b, bool lenient)
 		return (a == b && pm == om) || equally_far(a, b);
 	if (strcmp(pm->name, "[stack]") == 0 || strcmp(pm->name, "[vdso]") == 0)
 		return strcmp(pm->name, om->name) == 0 &&
-		       (lenient || a - plain.header.stack_pointer == b - other.header.stack_pointer ||
+		       (lenient ||
+			a - plain.header.stack_pointer == b - other.header.stack_pointer ||
 			a - pm->record.start == b - om->record.start);
 	if (a - plain.header.thread_pointer == b - other.header.thread_pointer)
 		return true;
@@ -186,7 +190,8 @@ static const unsigned char *bytes_at(const struct object *object, uint64_t offse
 	for (uint32_t i = 0; i < object->record.segment_count; i++) {
 		const struct segment *segment = &object->segments[i];
 		uint64_t start = segment->record.offset;
-		if (segment->bytes && offset >= start && offset + size <= start + segment->record.size)
+		if (segment->bytes && offset >= start &&
+		    offset + size <= start + segment->record.size)
 			return segment->bytes + (offset - start);
 	}
 	return NULL;
@@ -199,8 +204,8 @@ static uint64_t word_get(const unsigned char *bytes, unsigned size)
 	return word;
 }
 
-static void word_differs(uint32_t index, uint64_t offset, uint64_t a, uint64_t b, const char *symbol,
-			 uint32_t type)
+static void word_differs(uint32_t index, uint64_t offset, uint64_t a, uint64_t b,
+			 const char *symbol, uint32_t type)
 {
 	char detail[9000], plain_text[4200], other_text[4200];
 	snprintf(detail, sizeof(detail), "type %u %s: plain %s, now %s", type, symbol,
@@ -218,7 +223,8 @@ static void slots_compare(uint32_t index, unsigned char *marks)
 		const unsigned char *a = bytes_at(p, slot.offset, slot.size);
 		const unsigned char *b = bytes_at(o, slot.offset, slot.size);
 		if (a == NULL || b == NULL) {
-			differ(label(index), slot.offset, "a slot outside the writable segments", "");
+			differ(label(index), slot.offset, "a slot outside the writable segments",
+			       "");
 			continue;
 		}
 		uint64_t bias_a = 0, bias_b = 0;
@@ -234,7 +240,8 @@ static void slots_compare(uint32_t index, unsigned char *marks)
 				y = (uint64_t)(int64_t)(int32_t)y;
 			}
 			words++;
-			if (!same(x + bias_a, y + bias_b, !relocated || slot.type == R_X86_64_TLSDESC))
+			if (!same(x + bias_a, y + bias_b,
+				  !relocated || slot.type == R_X86_64_TLSDESC))
 				word_differs(index, slot.offset + done, x + bias_a, y + bias_b,
 					     slot.name ? p->strings + slot.name : "", slot.type);
 		}
@@ -258,7 +265,8 @@ static void rest_compare(uint32_t index, const unsigned char *marks, bool lenien
 			if (marks[at / 8] || offset - p->record.dynamic < p->record.dynamic_size)
 				continue;
 			const unsigned char *b = bytes_at(o, offset, 8);
-			uint64_t x = word_get(bytes_at(p, offset, 8), 8), y = b ? word_get(b, 8) : ~x;
+			uint64_t x = word_get(bytes_at(p, offset, 8), 8),
+				 y = b ? word_get(b, 8) : ~x;
 			if (x != y && !same(x, y, lenient))
 				word_differs(index, offset, x, y, "(not relocated)", 0);
 		}
@@ -267,16 +275,19 @@ static void rest_compare(uint32_t index, const unsigned char *marks, bool lenien
 
 static void pages_compare(uint32_t index)
 {
-	const struct object_record *p = &plain.objects[index].record, *o = &other.objects[index].record;
+	const struct object_record *p = &plain.objects[index].record,
+				   *o = &other.objects[index].record;
 	for (uint32_t i = 0; i < p->segment_count; i++) {
 		const struct segment_record *segment = &plain.objects[index].segments[i].record;
 		uint64_t start = (p->origin + segment->offset) & -(uint64_t)PAGE;
-		for (uint64_t at = start; at < p->origin + segment->offset + segment->size; at += PAGE) {
+		for (uint64_t at = start; at < p->origin + segment->offset + segment->size;
+		     at += PAGE) {
 			const struct map *a = map_at(&plain, at);
 			const struct map *b = map_at(&other, at - p->origin + o->origin);
 			char detail[64];
 			snprintf(detail, sizeof(detail), "plain %s, now %s",
-				 a ? a->record.permissions : "none", b ? b->record.permissions : "none");
+				 a ? a->record.permissions : "none",
+				 b ? b->record.permissions : "none");
 			if (!a || !b || strcmp(a->record.permissions, b->record.permissions) != 0)
 				differ(label(index), at - p->origin, "page permissions", detail);
 		}
@@ -295,7 +306,8 @@ static uint64_t anonymous_size(const struct snapshot *snapshot)
 	uint64_t size = 0;
 	for (uint32_t i = 0; i < snapshot->header.map_count; i++) {
 		const struct map *map = &snapshot->maps[i];
-		for (uint64_t at = map->record.start; !map->name[0] && at < map->record.end; at += PAGE)
+		for (uint64_t at = map->record.start; !map->name[0] && at < map->record.end;
+		     at += PAGE)
 			size += in_object(snapshot, at) ? 0 : PAGE;
 	}
 	return size;

@@ -196,7 +196,8 @@ static void slots_from_relr(const struct file *file, const struct tables *tables
 		}
 		for (unsigned bit = 1; bit < 64; bit++)
 			if (rows[i] >> bit & 1)
-				slot_add(slots, where + 8 * (bit - 1) - low, 8, R_X86_64_RELATIVE, 0);
+				slot_add(slots, where + 8 * (bit - 1) - low, 8, R_X86_64_RELATIVE,
+					 0);
 		where += 8 * 63;
 	}
 }
@@ -228,7 +229,8 @@ static void segments_save(FILE *output, const struct file *file, uint64_t bias, 
 		if (segment->p_type != PT_LOAD)
 			continue;
 		uint64_t address = bias + segment->p_vaddr;
-		struct segment_record record = { address - origin, segment->p_memsz, segment->p_flags,
+		struct segment_record record = { address - origin, segment->p_memsz,
+						 segment->p_flags,
 						 everything || (segment->p_flags & PF_W) };
 		save(output, &record, sizeof(record));
 		if (!record.saved)
@@ -263,8 +265,8 @@ static void object_save(FILE *output, uint64_t address, int index, uint64_t vdso
 	if (index == 0)
 		snprintf(path, sizeof(path), "/proc/%d/exe", child);
 	else
-		snprintf(path, sizeof(path), "/proc/%d/%s/%s", child, name[0] == '/' ? "root" : "cwd",
-			 name);
+		snprintf(path, sizeof(path), "/proc/%d/%s/%s", child,
+			 name[0] == '/' ? "root" : "cwd", name);
 	if ((vdso && map.l_addr == vdso) || !file_open(path, &file)) {
 		if (vdso == 0 || map.l_addr != vdso)
 			error(2, errno, "cannot open %s", path);
@@ -345,8 +347,8 @@ static void snapshot(const char *prefix, const char *stage, uint64_t debug)
 		error(2, errno, "%s", path);
 	struct user_regs_struct registers;
 	ptrace(PTRACE_GETREGS, child, NULL, &registers);
-	struct snapshot_header header = { SNAPSHOT_MAGIC, initial_stack_pointer, registers.fs_base, 0,
-					  0 };
+	struct snapshot_header header = { SNAPSHOT_MAGIC, initial_stack_pointer, registers.fs_base,
+					  0, 0 };
 	save(output, &header, sizeof(header));
 	uint64_t vdso = auxiliary(AT_SYSINFO_EHDR);
 	uint64_t map = peek_word(debug + offsetof(struct r_debug, r_map));
@@ -376,8 +378,9 @@ static uint64_t loader_symbol(const char *name, uint64_t base)
 		error(2, errno, "%s", path);
 	tables_read(&file, &tables);
 	const uint32_t *hash = file_at(&file, tables.tag[DT_HASH], 8);
-	uint64_t count = tables.tag[DT_HASH] ? hash[1] :
-		(tables.tag[DT_STRTAB] - tables.tag[DT_SYMTAB]) / sizeof(Elf64_Sym);
+	uint64_t count = tables.tag[DT_HASH] ? hash[1]
+					     : (tables.tag[DT_STRTAB] - tables.tag[DT_SYMTAB]) /
+						       sizeof(Elf64_Sym);
 	for (uint64_t i = 1; i < count; i++)
 		if (strcmp(tables.strings + tables.symbols[i].st_name, name) == 0)
 			return base + tables.symbols[i].st_value;
@@ -455,9 +458,12 @@ static void corrupt(const char *what, uint64_t debug)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "chroot", required_argument, NULL, 'r' }, { "env", required_argument, NULL, 'e' },
-		{ "no-randomize", no_argument, NULL, 'n' }, { "corrupt", required_argument, NULL, 'c' },
-		{ "addresses", no_argument, NULL, 'a' }, { 0 },
+		{ "chroot", required_argument, NULL, 'r' },
+		{ "env", required_argument, NULL, 'e' },
+		{ "no-randomize", no_argument, NULL, 'n' },
+		{ "corrupt", required_argument, NULL, 'c' },
+		{ "addresses", no_argument, NULL, 'a' },
+		{ 0 },
 	};
 	const char *root = NULL, *wrong = NULL;
 	char *environment[256] = { NULL };
