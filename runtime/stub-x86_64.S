@@ -31,15 +31,15 @@ fp_stub:
 	push	%r14
 	sub	$RUNTIME_MAX, %rsp	/* stack aligned: return address and five pushes */
 
-	/* The anchor is a GOT slot that leads to __libc_stack_end: where the kernel put argc. */
+	/* The anchor is a GOT slot for a variable of ld.so's that points to, or near, where the kernel put argc. */
 	lea	parameters(%rip), %rbx
 	movslq	(%rbx), %rax
 	mov	(%rbx,%rax), %rax
 	test	%rax, %rax
 	jz	.Lout
 	mov	(%rax), %rax
-	test	%rax, %rax
-	jz	.Lout
+	movslq	8(%rbx), %rdx
+	add	%rdx, %rax
 	/* At a start that is a little way up the stack.  A thread that loads another libc has a stack of its own,
 	   which may be too small for what follows. */
 	mov	%rax, %rdx
@@ -79,7 +79,7 @@ fp_stub:
 	/* Read the runtime, check it, map it. */
 	mov	$SYS_openat, %eax
 	mov	$-100, %edi		/* AT_FDCWD; the path is absolute */
-	lea	8(%rbx), %rsi
+	lea	12(%rbx), %rsi
 	mov	$0x80800, %edx		/* O_RDONLY | O_CLOEXEC | O_NONBLOCK: it might be a pipe */
 	syscall
 	test	%eax, %eax
@@ -164,5 +164,6 @@ fp_stub_parameters:
 parameters:
 	.long	0			/* the anchor slot, from here */
 	.long	0			/* the original resolver, from here */
+	.long	0			/* argc, from where the anchor's variable points to */
 
 	.section .note.GNU-stack, "", @progbits

@@ -323,7 +323,7 @@ def test_program_defines_the_end_of_the_stack(case, pie, value):
     assert case.run() == plain
 
 
-@pytest.mark.parametrize("name", ["environ", "__environ", "_environ", "_dl_argv", "_r_debug", "program_invocation_name",
+@pytest.mark.parametrize("name", ["environ", "__environ", "_environ", "__libc_stack_end", "_r_debug", "program_invocation_name",
                                   "__progname", "optind", "stdout", "timezone", "sys_siglist", "__libc_enable_secure"])
 def test_copies_of_loader_and_libc_data(case, name):
     """Some of it changes after the copy was made, or is written by ld.so itself."""
@@ -334,4 +334,15 @@ def test_copies_of_loader_and_libc_data(case, name):
     case.adopt()
     plain = case.run()
     case.check(plain.stdout) if plain.status == 0 else case.prelink(status=None)
+    assert case.run() == plain
+
+
+def test_copy_of_what_the_stub_starts_from(case):
+    """ld.so fills the copy too late for the stub: a plain start, and a right one."""
+    case.program("int printf(const char *, ...); extern char **_dl_argv; int main(int argc, char **argv)"
+                 '{ (void)argc; printf("%d\\n", _dl_argv == argv); return 0; }',
+                 flags=["-Wl,--unresolved-symbols=ignore-all"], pie=False)
+    case.adopt()
+    plain = case.run()
+    case.prelink()
     assert case.run() == plain

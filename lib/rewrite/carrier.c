@@ -4,7 +4,7 @@
    page; the segment grows over it.  ld.so runs it because the last IRELATIVE relocation, the last of all relocations that
    it processes in the object (glibc elf/do-rel.h:elf_dynamic_do_Rel), now names it as the resolver.  It finds the process's
    auxiliary vector through a GOT slot of the library's own that ld.so has filled by then: the one for
-   __libc_stack_end, a public symbol of ld.so. */
+   _dl_argv or __libc_stack_end, variables of ld.so. */
 #include "carrier.h"
 
 #include <errno.h>
@@ -17,11 +17,19 @@
 enum {
 	PAGE = 4096,
 	STUB_ALIGN = 16,
-	PARAMETERS =
-		sizeof(fp_stub_bytes) - 2 * sizeof(int32_t), /* anchor, resolver; then the path */
+	PARAMETERS = sizeof(fp_stub_bytes) -
+		     3 * sizeof(int32_t), /* anchor, resolver, argc; then the path */
 };
 
-static const char anchor_symbol[] = "__libc_stack_end";
+/* Variables of ld.so, the best first, and where argc is from where they point to.  Programs that copy __libc_stack_end
+   (nodejs) have it filled too late for the stub. */
+static const struct anchor {
+	const char *symbol;
+	int32_t argc;
+} anchors[] = {
+	{ "_dl_argv", -(int32_t)sizeof(char *) },
+	{ "__libc_stack_end", 0 },
+};
 
 size_t fp_carrier_find(const struct fp_closure *closure)
 {
@@ -74,8 +82,8 @@ bool fp_carrier_is_current(const struct fp_object *object, const char *runtime)
 	       memcmp(bytes + sizeof(fp_stub_bytes), runtime, path) == 0;
 }
 
-/* The address of the GOT slot that ld.so fills with the anchor's address, or 0. */
-static fp_addr find_anchor(const struct fp_object *object)
+/* The address of the GOT slot that ld.so fills with the address of SYMBOL, or 0. */
+static fp_addr find_slot(const struct fp_object *object, const char *name)
 {
 	for (size_t i = object->relative_count; i < object->rela.count; i++) {
 		const Elf64_Rela *rela = &object->rela.rela[i];
@@ -84,10 +92,21 @@ static fp_addr find_anchor(const struct fp_object *object)
 			fp_machine_reloc(object->machine, (uint32_t)ELF64_R_TYPE(rela->r_info));
 
 		if (type->kind == FP_RELOC_SLOT && symbol->st_shndx == SHN_UNDEF &&
-		    strcmp(object->strtab + symbol->st_name, anchor_symbol) == 0)
+		    strcmp(object->strtab + symbol->st_name, name) == 0)
 			return rela->r_offset;
 	}
 	return 0;
+}
+
+/* The best anchor that OBJECT has a slot for, or null. */
+static const struct anchor *find_anchor(const struct fp_object *object, fp_addr *ret_slot)
+{
+	for (unsigned i = 0; i < sizeof(anchors) / sizeof(anchors[0]); i++) {
+		*ret_slot = find_slot(object, anchors[i].symbol);
+		if (*ret_slot)
+			return &anchors[i];
+	}
+	return NULL;
 }
 
 /* The code segment with SIZE unused bytes behind it on its last page; *RET_ADDR is where they start. */
@@ -142,11 +161,12 @@ static int distance(fp_addr addr, fp_addr parameters, int32_t *ret_distance)
 }
 
 static int make_stub(const struct fp_object *original, const char *runtime, fp_addr stub,
-		     fp_addr anchor, fp_addr resolver, unsigned char *bytes, struct fp_why *why)
+		     fp_addr slot, int32_t argc, fp_addr resolver, unsigned char *bytes,
+		     struct fp_why *why)
 {
-	int32_t parameters[2];
+	int32_t parameters[3] = { 0, 0, argc };
 
-	if (distance(anchor, stub + PARAMETERS, &parameters[0]) != 0 ||
+	if (distance(slot, stub + PARAMETERS, &parameters[0]) != 0 ||
 	    distance(resolver, stub + PARAMETERS, &parameters[1]) != 0)
 		return fp_why_set(why, FP_REASON_NO_ROOM, original->path,
 				  "the stub would be too far away");
@@ -161,7 +181,8 @@ int fp_carrier_rewrite(const struct fp_object *original, const char *runtime,
 {
 	size_t size = sizeof(fp_stub_bytes) + strlen(runtime) + 1;
 	const Elf64_Rela *irelative = last_irelative(original);
-	fp_addr anchor = find_anchor(original), stub = 0;
+	fp_addr slot = 0, stub = 0;
+	const struct anchor *anchor = find_anchor(original, &slot);
 	const Elf64_Phdr *code = find_padding(original, size, &stub);
 	struct fp_image image;
 	Elf64_Phdr *grown;
@@ -171,7 +192,7 @@ int fp_carrier_rewrite(const struct fp_object *original, const char *runtime,
 
 	if (!irelative || !anchor)
 		return fp_why_set(why, FP_REASON_NO_ANCHOR, original->path, "no %s",
-				  irelative ? anchor_symbol : "IRELATIVE relocation");
+				  irelative ? anchors[0].symbol : "IRELATIVE relocation");
 	if (!code)
 		return fp_why_set(why, FP_REASON_NO_ROOM, original->path,
 				  "%zu bytes behind the code", size);
@@ -180,7 +201,7 @@ int fp_carrier_rewrite(const struct fp_object *original, const char *runtime,
 	error = fp_image_begin(&image, original);
 	if (error)
 		goto out;
-	error = make_stub(original, runtime, stub, anchor, (fp_addr)irelative->r_addend,
+	error = make_stub(original, runtime, stub, slot, anchor->argc, (fp_addr)irelative->r_addend,
 			  image.file.bytes + offset, why);
 	if (error) {
 		fp_image_free(&image);
