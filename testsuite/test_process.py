@@ -323,6 +323,13 @@ def test_program_defines_the_end_of_the_stack(case, pie, value):
     assert case.run() == plain
 
 
+def test_copy_of_the_loaders_private_data(case):
+    """_dl_argv belongs to glibc alone: who copies it all the same starts right, accelerated or not."""
+    case.program("int puts(const char *); extern char **_dl_argv; int main(void) { return puts(_dl_argv ? \"x\" : \"y\") < 0; }",
+                 flags=["-Wl,--unresolved-symbols=ignore-all"], pie=False)
+    assert case.compare(lambda directory: directory.run()).status == 0
+
+
 @pytest.mark.parametrize("name", ["environ", "__environ", "_environ", "__libc_stack_end", "_r_debug", "program_invocation_name",
                                   "__progname", "optind", "stdout", "timezone", "sys_siglist", "__libc_enable_secure"])
 def test_copies_of_loader_and_libc_data(case, name):
