@@ -9,7 +9,7 @@
 
 /* What popt stores while it parses. */
 struct raw {
-	int dry_run, force, undo, all, verify, verbose, json, version, help, usage;
+	int dry_run, force, undo, all, verify, verbose, json, version, help, usage, ld_so_conf;
 	int md5, sha, sha256;
 	char *root, *undo_output, *carrier, *runtime, *runtime_source, *library_path, *preload;
 };
@@ -111,6 +111,7 @@ static void fill(struct options *options, const struct raw *raw)
 	options->undo_output = raw->undo_output;
 	options->run.root = non_empty(raw->root);
 	options->run.preload = non_empty(raw->preload);
+	options->run.use_ld_so_conf = raw->ld_so_conf;
 	options->run.runtime = raw->runtime;
 	options->run.dry_run = raw->dry_run;
 	options->run.force = raw->force;
@@ -174,6 +175,8 @@ enum options_result options_parse(int argc, const char **argv, struct options *r
 		  "assume this LD_LIBRARY_PATH at start", "PATHS" },
 		{ "ld-preload", 0, POPT_ARG_STRING, &raw.preload, 0,
 		  "assume this LD_PRELOAD at start", "PATHS" },
+		{ "ld-so-conf", 0, POPT_ARG_NONE, &raw.ld_so_conf, 0,
+		  "without ld.so.cache, go by ld.so.conf", NULL },
 		{ "carrier", 0, POPT_ARG_STRING, &raw.carrier, 0,
 		  "no: leave libc alone (default: auto)", "auto|no" },
 		{ "runtime", 0, POPT_ARG_STRING, &raw.runtime, 0,

@@ -90,6 +90,19 @@ def test_configured_directory(sandbox):
     assert sandbox.run_fast("/usr/bin/prog") == plain
 
 
+def test_cache_that_is_made_later(sandbox):
+    """With --ld-so-conf the directories that ldconfig will look through are searched without a cache."""
+    directory = sandbox.host("/opt/lib")
+    directory.mkdir(parents=True)
+    shutil.move(sandbox.host(f"{LIBDIR}/libbase.so"), directory)
+    sandbox.host("/etc/ld.so.conf.d/opt.conf").write_text("/opt/lib\n")
+    sandbox.host("/etc/ld.so.cache").unlink()
+    assert "libbase.so" in sandbox.prelink("/usr/bin/prog", status=1).stderr
+    sandbox.prelink("/usr/bin/prog", options=["-f", "--ld-so-conf"])
+    assert run([need.tool("ldconfig"), "-r", sandbox.path]).status == 0
+    assert sandbox.run_fast("/usr/bin/prog").stdout == ANSWER
+
+
 def test_hwcaps_in_the_cache(sandbox):
     directory = sandbox.host(f"{LIBDIR}/glibc-hwcaps/x86-64-v2")
     directory.mkdir(parents=True)

@@ -33,6 +33,7 @@ int fp_run_new(const struct fp_run_options *options, struct fp_run **ret_run, st
 		.root = options->root,
 		.library_path = options->library_path,
 		.preload = options->preload,
+		.use_ld_so_conf = options->use_ld_so_conf,
 	};
 	int error;
 

@@ -13,6 +13,7 @@ struct fp_run_options {
 	const char *root;         /* sysroot, or null for "/" */
 	const char *library_path; /* LD_LIBRARY_PATH to assume, or null */
 	const char *preload;      /* LD_PRELOAD to assume, or null */
+	bool use_ld_so_conf;      /* without ld.so.cache, assume the one ldconfig would make */
 	const char *
 		runtime; /* path of the runtime at start, inside the root; null: the built-in default */
 	const char *
