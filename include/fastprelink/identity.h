@@ -7,9 +7,9 @@
 
 #include "abi.h"
 
-/* True when the value of dynamic tag TAG is the same in memory as in the file: a number or a string offset, not
-   an address (glibc elf/get-dynamic-info.h relocates those in place). */
-static inline int fp_tag_is_value(int64_t tag)
+/* True when the value of dynamic tag TAG is the same in memory as in the file.  ld.so relocates in place only the addresses
+   of the tables that it searches (glibc elf/get-dynamic-info.h); functions, arrays and version tables it does not. */
+static inline int fp_tag_is_constant(int64_t tag)
 {
 	switch (tag) {
 	case DT_NEEDED:
@@ -21,6 +21,13 @@ static inline int fp_tag_is_value(int64_t tag)
 	case DT_PLTRELSZ:
 	case DT_RELRSZ:
 	case DT_FLAGS:
+	case DT_INIT:
+	case DT_FINI:
+	case DT_INIT_ARRAY:
+	case DT_FINI_ARRAY:
+	case DT_PREINIT_ARRAY:
+	case DT_VERDEF:
+	case DT_VERNEED:
 	case DT_INIT_ARRAYSZ:
 	case DT_FINI_ARRAYSZ:
 	case DT_RELACOUNT:
@@ -33,7 +40,7 @@ static inline int fp_tag_is_value(int64_t tag)
 	}
 }
 
-/* The shape of a dynamic section with COUNT entries before DT_NULL: every tag, and the values that are not addresses.
+/* The shape of a dynamic section with COUNT entries before DT_NULL: every tag, and the values that stay as they are.
    A tool that edits the file in place changes it. */
 static inline uint64_t fp_shape(const Elf64_Dyn *dynamic, uint32_t count)
 {
@@ -41,7 +48,7 @@ static inline uint64_t fp_shape(const Elf64_Dyn *dynamic, uint32_t count)
 
 	for (uint32_t i = 0; i < count; i++) {
 		hash = fp_mix(hash, (uint64_t)dynamic[i].d_tag);
-		if (fp_tag_is_value(dynamic[i].d_tag))
+		if (fp_tag_is_constant(dynamic[i].d_tag))
 			hash = fp_mix(hash, dynamic[i].d_un.d_val);
 	}
 	return hash;
