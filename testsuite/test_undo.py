@@ -3,11 +3,12 @@
 import os
 import re
 import shutil
+import struct
 import subprocess
 
 import pytest
 
-from harness import build, files, need
+from harness import build, elf, files, need
 from harness.private import PrivateDir
 from harness.run import fastprelink, one_line, run
 
@@ -179,6 +180,21 @@ def test_tools_afterwards(sampler, tool):
     fast = sampler.prelink(status=None)
     assert fast.status in (0, 1)
     assert sampler.run() == run_before
+
+
+@pytest.mark.parametrize("flags", [[], ["-Wl,--build-id=none"], ["-Wl,--build-id=none", "-Wl,--hash-style=sysv"]],
+                         ids=["notes", "gnu-hash", "sysv-hash"])
+@pytest.mark.parametrize("pie", [True, False], ids=["pie", "no-pie"])
+@pytest.mark.parametrize("tool", ["strip", "eu-strip", "llvm-strip"])
+def test_strip_leaves_a_program_that_is_accelerated(case, tool, pie, flags):
+    """Whatever had to make room for the program headers: they stay where strip expects them."""
+    case.program('#include <stdio.h>\nint main(void) { puts("x"); return 0; }', flags=[*flags, "-Wl,-z,lazy"], pie=pie)
+    case.adopt()
+    case.prelink()
+    assert struct.unpack_from("<Q", case.prog.read_bytes(), elf.E_PHOFF) == (64,)
+    changed = run([need.tool(tool), case.prog])
+    assert changed.status == 0 and changed.stderr == "", changed
+    assert case.run_fast().stdout == "x\n"
 
 
 def test_ldconfig_afterwards(sampler):

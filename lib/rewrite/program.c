@@ -3,8 +3,10 @@
    Theory of operation.  The table, .gnu.liblist and .gnu.conflict make one new read-only segment behind all others, in
    memory and in the file.  That takes two program headers (PT_LOAD, PT_FASTPRELINK).  Linkers put the interpreter's name
    and the notes right behind the program headers; nothing refers to those but program headers, so they move into the new
-   segment and the program headers grow where they are.  That keeps the headers in the first segment, where strip,
-   objcopy and kernels before 5.18 expect them.  Where there is too little to move, the program headers themselves move
+   segment and the program headers grow where they are.  Where that is too little (since binutils 2.44 the ABI note is
+   elsewhere) the hash tables behind them, which only the dynamic section refers to, move along.  That keeps the headers in
+   the first segment, where strip, objcopy and kernels before 5.18 expect them; strip damages a program whose headers lie in
+   another.  Where there is still too little to move, the program headers themselves move
    into the new segment, whose file offset is then chosen so that those kernels find them too (their AT_PHDR is the first
    segment's load address plus e_phoff). */
 #include "program.h"
@@ -29,7 +31,7 @@ enum {
 	MAX_PADDING = 64,    /* bytes behind the ELF image that are no payload */
 };
 
-/* The range behind the program headers that can move as one: interpreter name and notes. */
+/* The range behind the program headers that can move as one: interpreter name, notes, and hash tables if need be. */
 struct block {
 	fp_off start, end; /* equal: none */
 	fp_addr addr;
@@ -58,8 +60,27 @@ static bool is_movable(const Elf64_Phdr *p)
 	return p->p_type == PT_INTERP || p->p_type == PT_NOTE || p->p_type == PT_GNU_PROPERTY;
 }
 
+/* True when S is a hash table that only the dynamic section refers to, and holds all of it. */
+static bool is_hash_table(const struct fp_object *object, const Elf64_Shdr *s)
+{
+	const struct fp_gnu_hash *gnu = &object->gnu_hash;
+	const struct fp_sysv_hash *sysv = &object->sysv_hash;
+	const unsigned char *start = object->image + s->sh_offset;
+	const void *end;
+
+	if (s->sh_type == SHT_GNU_HASH && gnu->bloom && start + 16 == (const void *)gnu->bloom)
+		end = gnu->chain_zero == gnu->buckets ? gnu->buckets + gnu->bucket_count
+						      : gnu->chain_zero + object->symbol_count;
+	else if (s->sh_type == SHT_HASH && sysv->bucket_count &&
+		 start + 8 == (const void *)sysv->buckets)
+		end = sysv->chain + sysv->chain_count;
+	else
+		return false;
+	return (const unsigned char *)end <= start + s->sh_size;
+}
+
 /* The end of the movable ranges that follow one another from START on, paddings between them included. */
-static fp_off movable_end(const struct fp_object *object, fp_off start)
+static fp_off movable_end(const struct fp_object *object, fp_off start, bool hash_tables)
 {
 	fp_off end = start;
 	bool grown = true;
@@ -72,6 +93,15 @@ static fp_off movable_end(const struct fp_object *object, fp_off start)
 			if (is_movable(p) && p->p_offset >= start && p->p_offset <= end + MAX_GAP &&
 			    p->p_offset + p->p_filesz > end) {
 				end = p->p_offset + p->p_filesz;
+				grown = true;
+			}
+		}
+		for (unsigned i = 1; i < object->shnum && hash_tables; i++) {
+			const Elf64_Shdr *s = &object->shdr[i];
+
+			if (s->sh_offset >= start && s->sh_offset <= end + MAX_GAP &&
+			    s->sh_offset + s->sh_size > end && is_hash_table(object, s)) {
+				end = s->sh_offset + s->sh_size;
 				grown = true;
 			}
 		}
@@ -89,7 +119,7 @@ static bool is_referred_to(const struct fp_object *object, fp_off start, fp_off 
 		if (s->sh_type == SHT_NOBITS || !s->sh_size || s->sh_offset >= end ||
 		    s->sh_offset + s->sh_size <= start)
 			continue;
-		if (!inside || (s->sh_type != SHT_NOTE &&
+		if (!inside || (s->sh_type != SHT_NOTE && !is_hash_table(object, s) &&
 				strcmp(object->shstrtab + s->sh_name, ".interp") != 0))
 			return true;
 	}
@@ -104,9 +134,11 @@ static bool is_referred_to(const struct fp_object *object, fp_off start, fp_off 
 static struct block find_block(const struct fp_object *object)
 {
 	fp_off start = object->ehdr->e_phoff + object->phnum * sizeof(Elf64_Phdr),
-	       end = movable_end(object, start);
+	       end = movable_end(object, start, false);
 	struct block block = { 0 };
 
+	if (end - start < NEW_PHDRS * sizeof(Elf64_Phdr))
+		end = movable_end(object, start, true);
 	if (end - start < NEW_PHDRS * sizeof(Elf64_Phdr))
 		return block;
 	for (unsigned i = 0; i < object->phnum; i++) {
@@ -232,7 +264,23 @@ static void move_symbols(struct rewriter *rewriter)
 	}
 }
 
-/* Copies the movable block to the start of the segment; its section headers and symbols follow it. */
+/* The dynamic section leads to the hash tables of the block. */
+static void move_hash_tables(struct rewriter *rewriter)
+{
+	const struct fp_object *object = rewriter->original;
+	const struct block *block = &rewriter->block;
+	Elf64_Dyn *dynamic =
+		(Elf64_Dyn *)(rewriter->image.file.bytes +
+			      ((const unsigned char *)object->dynamic - object->image));
+
+	for (size_t i = 0; i < object->dynamic_count; i++)
+		if ((dynamic[i].d_tag == DT_GNU_HASH || dynamic[i].d_tag == DT_HASH) &&
+		    dynamic[i].d_un.d_ptr >= block->addr &&
+		    dynamic[i].d_un.d_ptr - block->addr < block->end - block->start)
+			dynamic[i].d_un.d_ptr += block->moved_to - block->addr;
+}
+
+/* Copies the movable block into the segment; its section headers and symbols follow it. */
 static int move_block(struct rewriter *rewriter)
 {
 	struct block *block = &rewriter->block;
@@ -242,9 +290,10 @@ static int move_block(struct rewriter *rewriter)
 	fp_off at;
 	int error;
 
-	/* Notes are aligned to 4 or 8 bytes. */
-	block->moved_to = rewriter->addr + (block->start % 16);
-	error = fp_buffer_append(&rewriter->image.file, &(char[16]){ 0 }, block->start % 16);
+	/* Notes and hash tables are aligned to 4 or 8 bytes.  PT_INTERP must not start where PT_LOAD does: llvm-strip then
+	   takes it for what contains the other, and loses the alignment. */
+	block->moved_to = rewriter->addr + 16 + block->start % 16;
+	error = fp_buffer_append(&rewriter->image.file, &(char[32]){ 0 }, 16 + block->start % 16);
 	at = rewriter->image.file.size;
 	if (!error)
 		error = fp_buffer_append(&rewriter->image.file, object->image + block->start,
@@ -266,6 +315,7 @@ static int move_block(struct rewriter *rewriter)
 		moved[i] = 1;
 	}
 	move_symbols(rewriter);
+	move_hash_tables(rewriter);
 	error = fp_image_reorder(&rewriter->image, moved);
 	free(moved);
 	return error;
