@@ -10,18 +10,19 @@ import pytest
 from harness import elf
 
 MASK = 2**64 - 1
-PT_LOAD, PT_DYNAMIC, PT_FASTPRELINK = 1, 2, 0x6670726C
+PT_LOAD, PT_DYNAMIC, PT_PHDR, PT_FASTPRELINK = 1, 2, 6, 0x6670726C
 HEADER = struct.Struct("<QIIQIIIIIIIIQ")
-RECORD = struct.Struct("<QQQQIIIIQQQIIIIIIIIIIIIHHHHH6x")
-RECORD_FIELDS = ("identity base dynamic identity_start identity_size dynamic_count flags relative_count rela jmprel relr"
-                 " rela_count jmprel_count relr_count run_count values targets target_list target_count relative"
+RECORD = struct.Struct("<QQQQQIIIIQQQIIIIIIIIIIIIHHHHH6x")
+RECORD_FIELDS = ("shape identity base dynamic identity_start identity_size dynamic_count flags relative_count rela jmprel"
+                 " relr rela_count jmprel_count relr_count run_count values targets target_list target_count relative"
                  " relative_words residual residual_count rela_entry relasz_entry relacount_entry pltrelsz_entry"
                  " relrsz_entry").split()
 UNDO = struct.Struct("<8sIIQQQQ32s32s")
 FILL, BIND_NOW = 1, 2
 RELATIVE, WORDS = 8, (1, 6, 7)  # R_X86_64_64, GLOB_DAT, JUMP_SLOT
 NO_ENTRY = 0xFFFF
-VALUE_TAGS = {1, 14, 15, 29, 10, 8, 2, 35, 30, 27, 28, 0x6FFFFFF9, 0x6FFFFFFB, 0x6FFFFFFD, 0x6FFFFFFF}
+SHAPE_TAGS = {1, 14, 15, 29, 10, 8, 2, 35, 30, 12, 13, 25, 26, 32, 0x6FFFFFFC, 0x6FFFFFFE, 27, 28, 0x6FFFFFF9, 0x6FFFFFFB,
+              0x6FFFFFFD, 0x6FFFFFFF}
 DT_RELA, DT_RELASZ, DT_RELACOUNT, DT_PLTRELSZ, DT_RELRSZ = 7, 8, 0x6FFFFFF9, 2, 35
 
 
@@ -60,11 +61,15 @@ class Object:
         rows = struct.iter_unpack("<QQQ", self.at(address, count * 24) if count else b"")
         return [(where, info >> 32, info & 0xFFFFFFFF, addend) for where, info, addend in rows]
 
-    def identity(self, start, size):
-        value, data = len(self.dynamic), self.at(start, size)
+    def shape(self):
+        value = len(self.dynamic)
         for tag, number in self.dynamic:
             value = mix(value, tag)
-            value = mix(value, number) if tag in VALUE_TAGS else value
+            value = mix(value, number) if tag in SHAPE_TAGS else value
+        return value
+
+    def identity(self, start, size):
+        value, data = size, self.at(start, size)
         for word in words(data[:size // 8 * 8]):
             value = mix(value, word)
         return mix(value, int.from_bytes(data[size // 8 * 8:], "little"))
@@ -126,7 +131,14 @@ def decode_object(table, record, target):
     return counts
 
 
-def test_the_table(sampler):
+def identity_range(target):
+    """Where the bytes are that identify an object without a build id: (address, size)"""
+    first = next(s for s in target.segments if s[0] == PT_LOAD)
+    skipped = 64 if first[2] == 0 and first[4] > 64 else 0
+    return first[3] + skipped, first[4] - skipped
+
+
+def check_table(sampler, build_ids=True):
     report = json.loads(sampler.prelink(options=("-f", "--json")).stdout.splitlines()[0])
     sections, segments = elf.sections(sampler.prog), elf.segments(sampler.prog)
     offset, size = sections[".fastprelink"]
@@ -150,13 +162,15 @@ def test_the_table(sampler):
         assert record["base"] == first[3] & -4096
         assert record["dynamic"] == next(s[3] for s in target.segments if s[0] == PT_DYNAMIC)
         assert record["dynamic_count"] == len(target.dynamic)
+        assert record["shape"] == target.shape()
+        assert index or build_ids or (record["identity_start"], record["identity_size"]) == identity_range(target)
         assert record["identity"] == target.identity(record["identity_start"], record["identity_size"])
         if record["flags"] & FILL:
             for key, value in decode_object(table, record, target).items():
                 totals[key] += value
         else:
             left += 1
-            assert not any(record[name] for name in RECORD_FIELDS[7:])
+            assert not any(record[name] for name in RECORD_FIELDS[RECORD_FIELDS.index("relative_count"):])
     assert totals == {key: report[key] for key in totals} and word_count == totals["resolved"]
     assert left == report["left_objects"]
     for index in range(ifunc_count):
@@ -164,6 +178,30 @@ def test_the_table(sampler):
     for index in range(fill_count):
         holder, pages, start, _ = struct.unpack_from("<IIQQ", table, fills + 24 * index)
         assert holder < count and pages >= 4 and start % 4096 == 0
+
+
+def test_the_table(sampler):
+    check_table(sampler)
+
+
+@pytest.mark.parametrize("pie", [True, False], ids=["pie", "fixed"])
+def test_program_headers_that_move(case, pie):
+    """Without a build id there is too little behind the program headers; they and the new segment keep their distance."""
+    case.program("int main(void) { return 0; }", flags=["-Wl,--build-id=none"], pie=pie)
+    case.adopt()
+    before = elf.segments(case.prog)
+    size = case.prog.stat().st_size
+    check_table(case, build_ids=False)
+    data, after = case.prog.read_bytes(), elf.segments(case.prog)
+    headers, count = struct.unpack_from("<Q", data, 32)[0], struct.unpack_from("<H", data, 56)[0]
+    loads = [s for s in after if s[0] == PT_LOAD]
+    assert count == len(before) + 2
+    assert [s[:7] for s in loads[:-1]] == [s[:7] for s in before if s[0] == PT_LOAD]
+    _, flags, offset, address, filesz, memsz, align, _ = loads[-1]
+    assert (flags, align, filesz, offset % 4096) == (4, 4096, memsz, 0) and headers == offset
+    assert address - offset == loads[0][3] - loads[0][2]
+    assert offset >= size and address >= max(s[3] + s[5] for s in before if s[0] == PT_LOAD)
+    assert next(s[2:6] for s in after if s[0] == PT_PHDR) == (offset, address, count * 56, count * 56)
 
 
 def library_names(data, sections):
@@ -230,9 +268,9 @@ def test_the_stub_and_the_runtime(sampler):
     path = str(sampler.runtime).encode() + b"\0"
     data = libc.data[start:start + size]
     assert data.endswith(path)
-    parameters = size - len(path) - 8
-    anchor, resolver = struct.unpack_from("<ii", data, parameters)
-    assert stub + parameters + anchor == elf.slot(sampler.libc, "__libc_stack_end")
+    parameters = size - len(path) - 12
+    anchor, resolver, argument_count = struct.unpack_from("<iii", data, parameters)
+    assert (stub + parameters + anchor, argument_count) == (elf.slot(sampler.libc, "_dl_argv"), -8)
     assert 0 < stub + parameters + resolver < stub
     image = words(sampler.runtime.read_bytes())
     value = 0x4D49544E55525046
