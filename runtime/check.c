@@ -98,10 +98,8 @@ enum fp_decline check(struct start *start, const struct link_map **maps)
 	if ((uint64_t)start->stub - maps[table->carrier]->l_addr >=
 	    table_objects(table)[table->carrier].dynamic)
 		return FP_DECLINE_CARRIER;
-	decline = match_identities(start, maps);
-	if (decline)
-		return decline;
+	/* From here on the table's addresses are followed. */
 	if (fp_checksum((const uint64_t *)table + 3, table->size / 8 - 3) != table->checksum)
 		return FP_DECLINE_CHECKSUM;
-	return FP_ACCELERATED;
+	return match_identities(start, maps);
 }
