@@ -68,11 +68,10 @@ static bool is_hash_table(const struct fp_object *object, const Elf64_Shdr *s)
 	const unsigned char *start = object->image + s->sh_offset;
 	const void *end;
 
-	if (s->sh_type == SHT_GNU_HASH && gnu->bloom && start + 16 == (const void *)gnu->bloom)
+	if (s->sh_type == SHT_GNU_HASH && gnu->chain_zero && start + 16 == (const void *)gnu->bloom)
 		end = gnu->chain_zero == gnu->buckets ? gnu->buckets + gnu->bucket_count
 						      : gnu->chain_zero + object->symbol_count;
-	else if (s->sh_type == SHT_HASH && sysv->bucket_count &&
-		 start + 8 == (const void *)sysv->buckets)
+	else if (s->sh_type == SHT_HASH && sysv->chain && start + 8 == (const void *)sysv->buckets)
 		end = sysv->chain + sysv->chain_count;
 	else
 		return false;
