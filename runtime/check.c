@@ -8,8 +8,8 @@ int table_is_known(const struct fp_table *table, uint64_t size)
 	       table->version == FP_TABLE_VERSION && table->size <= size &&
 	       table->size >= sizeof(*table) && table->size % 8 == 0 && table->object_count &&
 	       table->object_count <= FP_MAX_OBJECTS && table->carrier < table->object_count &&
-	       table->loader < table->object_count && table->objects <= table->size &&
-	       table->objects % 8 == 0 &&
+	       table->loader < table->object_count && table->objects >= sizeof(*table) &&
+	       table->objects <= table->size && table->objects % 8 == 0 &&
 	       table->object_count <=
 		       (table->size - table->objects) / sizeof(struct fp_table_object);
 }
@@ -91,6 +91,9 @@ enum fp_decline check(struct start *start, const struct link_map **maps)
 		return FP_DECLINE_NO_DEBUG;
 	if (debug->r_state != RT_ADD)
 		return FP_DECLINE_NOT_STARTING;
+	/* The objects' records are few, and what they say is followed; the rest is large, and comes last. */
+	if (fp_table_head(table) != table->head)
+		return FP_DECLINE_CHECKSUM;
 	decline = match_list(start, debug, maps);
 	if (decline)
 		return decline;
@@ -98,8 +101,8 @@ enum fp_decline check(struct start *start, const struct link_map **maps)
 	if ((uint64_t)start->stub - maps[table->carrier]->l_addr >=
 	    table_objects(table)[table->carrier].dynamic)
 		return FP_DECLINE_CARRIER;
-	/* From here on the table's addresses are followed. */
-	if (fp_checksum((const uint64_t *)table + 3, table->size / 8 - 3) != table->checksum)
-		return FP_DECLINE_CHECKSUM;
-	return match_identities(start, maps);
+	decline = match_identities(start, maps);
+	if (decline)
+		return decline;
+	return fp_table_checksum(table) == table->checksum ? FP_ACCELERATED : FP_DECLINE_CHECKSUM;
 }

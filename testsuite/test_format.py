@@ -10,8 +10,8 @@ import pytest
 from harness import elf
 
 MASK = 2**64 - 1
-PT_LOAD, PT_DYNAMIC, PT_PHDR, PT_FASTPRELINK = 1, 2, 6, 0x6670726C
-HEADER = struct.Struct("<QIIQIIIIIIIIQ")
+PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_PHDR, PT_TLS, PT_FASTPRELINK = 1, 2, 3, 6, 7, 0x6670726C
+HEADER = struct.Struct("<QIIQQIIIIIIIIQ")
 RECORD = struct.Struct("<QQQQQIIIIQQQIIIIIIIIIIIIHHHHH6x")
 RECORD_FIELDS = ("shape identity base dynamic identity_start identity_size dynamic_count flags relative_count rela jmprel"
                  " relr rela_count jmprel_count relr_count run_count values targets target_list target_count relative"
@@ -24,6 +24,7 @@ NO_ENTRY = 0xFFFF
 SHAPE_TAGS = {1, 14, 15, 29, 10, 8, 2, 35, 30, 12, 13, 25, 26, 32, 0x6FFFFFFC, 0x6FFFFFFE, 27, 28, 0x6FFFFFF9, 0x6FFFFFFB,
               0x6FFFFFFD, 0x6FFFFFFF}
 DT_RELA, DT_RELASZ, DT_RELACOUNT, DT_PLTRELSZ, DT_RELRSZ = 7, 8, 0x6FFFFFF9, 2, 35
+DT_GNU_HASH = 0x6FFFFEF5
 
 
 def words(data):
@@ -145,10 +146,11 @@ def check_table(sampler, build_ids=True):
     assert segments[-1][0] == PT_FASTPRELINK and (segments[-1][2], segments[-1][4]) == (offset, size)
     program = Object(sampler.prog)
     table = program.data[offset:offset + size]
-    (magic, version, whole, checksum, count, carrier, loader, objects, ifuncs, ifunc_count, fills, fill_count,
+    (magic, version, whole, checksum, head, count, carrier, loader, objects, ifuncs, ifunc_count, fills, fill_count,
      word_count) = HEADER.unpack_from(table)
     assert (magic, version, whole) == (0x4B4E494C45525046, 1, size) and size % 8 == 0
     assert checksum == table_checksum(table[24:])
+    assert head == table_checksum(table[32:objects + count * RECORD.size])
     names = {index + 1: name for index, name in enumerate(library_names(program.data, sections))}
     assert count == report["objects"] == len(names) + 1
     assert names[carrier] == "libc.so.6" and names[loader].startswith("ld-linux")
@@ -184,24 +186,48 @@ def test_the_table(sampler):
     check_table(sampler)
 
 
+def check_new_segment(program, original, before):
+    """What the two ways to make room for program headers have in common; the new PT_LOAD's (offset, address)."""
+    after, count = elf.segments(program), struct.unpack_from("<H", program.read_bytes(), 56)[0]
+    loads, old_loads = ([s for s in segments if s[0] == PT_LOAD] for segments in (after, before))
+    assert count == len(before) + 2 and [s[:7] for s in loads[:-1]] == [s[:7] for s in old_loads]
+    _, flags, offset, address, filesz, memsz, align, _ = loads[-1]
+    assert (flags, align, filesz, offset % 4096, address % 4096) == (4, 4096, memsz, 0, 0)
+    assert offset >= len(original) and address >= max(s[3] + s[5] for s in before if s[0] in (PT_LOAD, PT_TLS))
+    assert next(s[4:6] for s in after if s[0] == PT_PHDR) == (count * 56, count * 56)
+    return offset, address
+
+
+@pytest.mark.parametrize("flags", [[], ["-Wl,--build-id=none"]], ids=["notes", "hash-tables"])
+def test_program_headers_that_grow(case, flags):
+    """Without a build id the notes do not make room enough; the hash table moves with them."""
+    case.program("int main(void) { return 0; }", flags=flags)
+    case.adopt()
+    original, before = case.prog.read_bytes(), elf.segments(case.prog)
+    check_table(case, build_ids=not flags)
+    offset, address = check_new_segment(case.prog, original, before)
+    data, start = case.prog.read_bytes(), 64 + 56 * len(before)
+    moved = offset + 16 + start % 16
+    assert offset == -(-len(original) // 4096) * 4096 and data[moved:moved + 112] == original[start:start + 112]
+    interpreter = [s for s in before if s[0] == PT_INTERP][0]
+    assert next(s[2] for s in elf.segments(case.prog) if s[0] == PT_INTERP) == moved + interpreter[2] - start
+    hash_table = dict(Object(case.prog).dynamic)[DT_GNU_HASH]
+    assert (hash_table >= address) == bool(flags)
+
+
 @pytest.mark.parametrize("pie", [True, False], ids=["pie", "fixed"])
 def test_program_headers_that_move(case, pie):
-    """Without a build id there is too little behind the program headers; they and the new segment keep their distance."""
+    """Where no section header tells what is a hash table either.  They and the new segment keep their distance."""
     case.program("int main(void) { return 0; }", flags=["-Wl,--build-id=none"], pie=pie)
+    elf.patch(case.prog, elf.E_SHOFF, bytes(8))
+    elf.patch(case.prog, elf.E_SHNUM, bytes(4))
     case.adopt()
-    before = elf.segments(case.prog)
-    size = case.prog.stat().st_size
+    original, before = case.prog.read_bytes(), elf.segments(case.prog)
     check_table(case, build_ids=False)
-    data, after = case.prog.read_bytes(), elf.segments(case.prog)
-    headers, count = struct.unpack_from("<Q", data, 32)[0], struct.unpack_from("<H", data, 56)[0]
-    loads = [s for s in after if s[0] == PT_LOAD]
-    assert count == len(before) + 2
-    assert [s[:7] for s in loads[:-1]] == [s[:7] for s in before if s[0] == PT_LOAD]
-    _, flags, offset, address, filesz, memsz, align, _ = loads[-1]
-    assert (flags, align, filesz, offset % 4096) == (4, 4096, memsz, 0) and headers == offset
-    assert address - offset == loads[0][3] - loads[0][2]
-    assert offset >= size and address >= max(s[3] + s[5] for s in before if s[0] == PT_LOAD)
-    assert next(s[2:6] for s in after if s[0] == PT_PHDR) == (offset, address, count * 56, count * 56)
+    offset, address = check_new_segment(case.prog, original, before)
+    assert struct.unpack_from("<Q", case.prog.read_bytes(), elf.E_PHOFF)[0] == offset
+    assert address - offset == before[2][3] - before[2][2] and before[2][0] == PT_LOAD
+    assert next(s[2:4] for s in elf.segments(case.prog) if s[0] == PT_PHDR) == (offset, address)
 
 
 def library_names(data, sections):

@@ -31,8 +31,9 @@ enum {
 struct fp_table {
 	uint64_t magic;
 	uint32_t version;
-	uint32_t size;         /* of the whole table in bytes, a multiple of 8 */
-	uint64_t checksum;     /* fp_checksum of everything behind this field */
+	uint32_t size;     /* of the whole table in bytes, a multiple of 8 */
+	uint64_t checksum; /* fp_checksum of everything behind this field */
+	uint64_t head; /* fp_checksum of what is behind this field up to the end of the objects */
 	uint32_t object_count; /* link-map entries without the vDSO; [0] is the program */
 	uint32_t carrier;      /* index of the object that holds the stub */
 	uint32_t loader;       /* index of the program interpreter */
@@ -154,6 +155,20 @@ static inline uint64_t fp_checksum(const uint64_t *words, uint64_t count)
 	for (; i < count; i++)
 		lane0 = fp_mix(lane0, words[i]);
 	return fp_mix(fp_mix(fp_mix(lane0, lane1), lane2), lane3);
+}
+
+/* What fp_table.checksum and fp_table.head must be.  The head must lie inside the table. */
+static inline uint64_t fp_table_checksum(const struct fp_table *table)
+{
+	return fp_checksum((const uint64_t *)table + 3, table->size / 8 - 3);
+}
+
+static inline uint64_t fp_table_head(const struct fp_table *table)
+{
+	uint64_t end =
+		table->objects + (uint64_t)table->object_count * sizeof(struct fp_table_object);
+
+	return fp_checksum((const uint64_t *)table + 4, end / 8 - 4);
 }
 
 /* Checksum of COUNT words of a runtime image, simple enough for the stub. */

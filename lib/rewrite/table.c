@@ -455,7 +455,8 @@ int fp_table_finish(struct fp_table *table, const struct fp_object *program, str
 		(struct fp_table_object *)((char *)table + table->objects);
 	int error = fp_table_identify(program, &records[0], why);
 
-	table->checksum = fp_checksum((const uint64_t *)table + 3, table->size / 8 - 3);
+	table->head = fp_table_head(table);
+	table->checksum = fp_table_checksum(table);
 	return error;
 }
 
@@ -467,7 +468,7 @@ bool fp_table_matches(const struct fp_table *table, const struct fp_closure *clo
 
 	if (table->object_count != closure->count || table->carrier != carrier ||
 	    table->loader != closure->loader_index || table->size % 8 != 0 ||
-	    fp_checksum((const uint64_t *)table + 3, table->size / 8 - 3) != table->checksum)
+	    fp_table_checksum(table) != table->checksum)
 		return false;
 	for (size_t i = 0; i < closure->count; i++) {
 		struct fp_table_object now = { 0 };
