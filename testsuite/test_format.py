@@ -11,7 +11,7 @@ from harness import elf
 
 MASK = 2**64 - 1
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_PHDR, PT_TLS, PT_FASTPRELINK = 1, 2, 3, 6, 7, 0x6670726C
-HEADER = struct.Struct("<QIIQIIIIIIIIQ")
+HEADER = struct.Struct("<QIIQQIIIIIIIIQ")
 RECORD = struct.Struct("<QQQQQIIIIQQQIIIIIIIIIIIIHHHHH6x")
 RECORD_FIELDS = ("shape identity base dynamic identity_start identity_size dynamic_count flags relative_count rela jmprel"
                  " relr rela_count jmprel_count relr_count run_count values targets target_list target_count relative"
@@ -146,10 +146,11 @@ def check_table(sampler, build_ids=True):
     assert segments[-1][0] == PT_FASTPRELINK and (segments[-1][2], segments[-1][4]) == (offset, size)
     program = Object(sampler.prog)
     table = program.data[offset:offset + size]
-    (magic, version, whole, checksum, count, carrier, loader, objects, ifuncs, ifunc_count, fills, fill_count,
+    (magic, version, whole, checksum, head, count, carrier, loader, objects, ifuncs, ifunc_count, fills, fill_count,
      word_count) = HEADER.unpack_from(table)
     assert (magic, version, whole) == (0x4B4E494C45525046, 1, size) and size % 8 == 0
     assert checksum == table_checksum(table[24:])
+    assert head == table_checksum(table[32:objects + count * RECORD.size])
     names = {index + 1: name for index, name in enumerate(library_names(program.data, sections))}
     assert count == report["objects"] == len(names) + 1
     assert names[carrier] == "libc.so.6" and names[loader].startswith("ld-linux")
