@@ -28,7 +28,7 @@ static const struct {
 	[FP_REASON_NOT_EXECUTABLE] = { "not-executable", "a library, not a program" },
 	[FP_REASON_AUDITED] = { "audited", "names audit modules" },
 	[FP_REASON_SETUID] = { "setuid", "runs with raised privileges" },
-	[FP_REASON_HARD_LINKED] = { "hard-linked", "has other names that were not given" },
+	[FP_REASON_HARD_LINKED] = { "hard-linked", "has other names (hard links)" },
 	[FP_REASON_IMMUTABLE] = { "immutable", "the file system does not let it be replaced" },
 	[FP_REASON_PAYLOAD] = { "payload", "carries data that is not part of the ELF image" },
 	[FP_REASON_SELF_CHECKED] = { "self-checked", "checks its own contents" },

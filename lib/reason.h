@@ -24,19 +24,19 @@ enum fp_reason {
 	FP_REASON_NOT_EXECUTABLE,  /* a library was given where a program is needed */
 	FP_REASON_AUDITED,         /* DT_AUDIT or DT_DEPAUDIT: the loader resolves otherwise */
 	FP_REASON_SETUID,          /* runs in secure mode: never accelerated */
-	FP_REASON_HARD_LINKED,     /* other names of this file were not given */
-	FP_REASON_IMMUTABLE,       /* immutable, append-only, or protected by fs-verity */
-	FP_REASON_PAYLOAD,         /* data behind the ELF image that is not understood */
-	FP_REASON_SELF_CHECKED,    /* the file, or a sibling of it, holds its own checksum */
-	FP_REASON_LITTLE_GAIN,     /* too few relocations */
-	FP_REASON_NO_ROOM,         /* no place for a program header, a segment or the stub */
-	FP_REASON_NO_CARRIER,      /* no library of the closure carries the stub */
-	FP_REASON_NO_ANCHOR,       /* the carrier has no slot that leads to the auxiliary vector */
-	FP_REASON_CARRIER_FAILED,  /* a program did not run with the new carrier */
-	FP_REASON_NOT_PRELINKED,   /* nothing to undo or verify */
-	FP_REASON_MODIFIED,        /* changed after it was prelinked: undo would not restore it */
-	FP_REASON_NEWER_FORMAT,    /* written by a later fastprelink */
-	FP_REASON_CHANGED,         /* replaced by someone else while it was being prelinked */
+	FP_REASON_HARD_LINKED,     /* the file has other names */
+	FP_REASON_IMMUTABLE,    /* immutable, append-only, under fs-verity, or signed (IMA, EVM) */
+	FP_REASON_PAYLOAD,      /* data behind the ELF image that is not understood */
+	FP_REASON_SELF_CHECKED, /* a file beside it holds its checksum */
+	FP_REASON_LITTLE_GAIN,  /* too few relocations */
+	FP_REASON_NO_ROOM,      /* no place for program headers or the stub */
+	FP_REASON_NO_CARRIER,   /* the program loads neither a library with a stub nor libc.so.6 */
+	FP_REASON_NO_ANCHOR, /* the carrier has no IRELATIVE relocation, or no slot that leads to the stack */
+	FP_REASON_CARRIER_FAILED, /* a program did not run with the new carrier */
+	FP_REASON_NOT_PRELINKED,  /* nothing to undo or verify */
+	FP_REASON_MODIFIED, /* changed after it was prelinked, or what is left of a prelinked file */
+	FP_REASON_NEWER_FORMAT, /* written by a later fastprelink */
+	FP_REASON_CHANGED,      /* replaced by someone else while it was being prelinked */
 	FP_REASON_COUNT
 };
 

@@ -10,7 +10,7 @@ enum {
 	PAGE = 4096,
 	HUGE_PAGE = 2 * 1024 * 1024,
 	MIN_TOTAL = 128,            /* pages: fewer are not worth looking at /proc */
-	MIN_REPLACED = 1024 * 1024, /* bytes: a range that may hold a huge page */
+	MIN_REPLACED = 1024 * 1024, /* bytes: from here on anonymous memory is worth the calls */
 	READ_WRITE = 3,             /* PROT_READ | PROT_WRITE */
 	PRIVATE_ANONYMOUS = 0x22,   /* MAP_PRIVATE | MAP_ANONYMOUS */
 	MOVE_FIXED = 3,             /* MREMAP_MAYMOVE | MREMAP_FIXED */

@@ -6,8 +6,8 @@
    point every object of the program is mapped and writable; those that depend on the carrier are not yet relocated.
    Whatever is not exactly as recorded makes it return before it has written anything: then ld.so does its usual work.
 
-   The order of the checks is the order of their cost; but what the table says where to look is followed only after its
-   checksum. */
+   The order of the checks is the order of their cost; but the records of the objects are followed only after the
+   checksum of the table's head, and the rest only after that of the whole table. */
 #include "rt.h"
 
 static void read_auxv(struct start *start)

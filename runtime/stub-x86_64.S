@@ -1,9 +1,9 @@
 /* stub-x86_64.S - the code in the carrier: looks for tables in the program and lets the runtime use them.
    SPDX-License-Identifier: 0BSD
 
-   ld.so calls it as an IFUNC resolver while it relocates the carrier.  It ends by calling the resolver whose place
-   it took, whatever happened before.  A program without tables costs it two short scans: the auxiliary vector and
-   the program headers.  The installer fills the parameters in; there is nothing else to relocate. */
+   ld.so calls it as an IFUNC resolver while it relocates the carrier.  It ends by jumping to the resolver whose place
+   it took, whatever happened before.  A program without tables costs it three short scans: the environment, the auxiliary
+   vector and the program headers.  The installer fills the parameters in; there is nothing else to relocate. */
 
 #define AT_PHDR	  3
 #define AT_PHNUM  5
@@ -12,7 +12,7 @@
 #define PT_FASTPRELINK 0x6670726c	/* abi.h */
 #define RUNTIME_MAX 16384		/* FP_MAX_RUNTIME_SIZE */
 
-#define STACK_NEAR  0x100000
+#define STACK_NEAR 0x100000		/* how far above the stack pointer argc may be */
 
 #define SYS_read   0
 #define SYS_close  3

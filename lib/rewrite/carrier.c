@@ -192,7 +192,7 @@ int fp_carrier_rewrite(const struct fp_object *original, const char *runtime,
 
 	if (!irelative || !anchor)
 		return fp_why_set(why, FP_REASON_NO_ANCHOR, original->path, "no %s",
-				  irelative ? anchors[0].symbol : "IRELATIVE relocation");
+				  irelative ? "slot for _dl_argv" : "IRELATIVE relocation");
 	if (!code)
 		return fp_why_set(why, FP_REASON_NO_ROOM, original->path,
 				  "%zu bytes behind the code", size);

@@ -2,13 +2,13 @@
 
    Theory of operation.  The table, .gnu.liblist and .gnu.conflict make one new read-only segment behind all others, in
    memory and in the file.  That takes two program headers (PT_LOAD, PT_FASTPRELINK).  Linkers put the interpreter's name
-   and the notes right behind the program headers; nothing refers to those but program headers, so they move into the new
-   segment and the program headers grow where they are.  Where that is too little (since binutils 2.44 the ABI note is
+   and the notes right behind the program headers; only program headers, section headers and debugging symbols refer to
+   those, so they move into the new segment and the program headers grow where they are.  Where that is too little (since binutils 2.44 the ABI note is
    elsewhere) the hash tables behind them, which only the dynamic section refers to, move along.  That keeps the headers in
    the first segment, where strip, objcopy and kernels before 5.18 expect them; strip damages a program whose headers lie in
-   another.  Where there is still too little to move, the program headers themselves move
-   into the new segment, whose file offset is then chosen so that those kernels find them too (their AT_PHDR is the first
-   segment's load address plus e_phoff). */
+   another.  Where there is still too little to move, the program headers themselves move into the new segment, whose address
+   and file offset then keep the distance that the first segment has, so that those kernels find them too (their AT_PHDR
+   is the first segment's load address plus e_phoff). */
 #include "program.h"
 
 #include <errno.h>
@@ -27,7 +27,7 @@ enum {
 	PAGE = 4096,
 	NEW_PHDRS = 2,
 	MAX_GAP = 16,        /* padding between notes */
-	MAX_HOLE = 16 << 20, /* unused file bytes that are worth serving old kernels */
+	MAX_HOLE = 16 << 20, /* padding in the file for headers that move */
 	MAX_PADDING = 64,    /* bytes behind the ELF image that are no payload */
 };
 

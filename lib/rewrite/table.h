@@ -9,13 +9,13 @@
 
 /* What the table does with the relocations of a closure, counted in words. */
 struct fp_table_counts {
-	uint64_t relocations;  /* all that ld.so processes at start, lazy ones included */
-	uint64_t resolved;     /* filled from the table */
-	uint64_t relative;     /* of resolved */
-	uint64_t lazy;         /* PLT slots that ld.so binds when they are first called */
-	uint64_t residual;     /* entries left to ld.so in objects that are filled */
+	uint64_t relocations; /* all that ld.so processes at start, lazy ones included */
+	uint64_t resolved;    /* filled from the table */
+	uint64_t relative;    /* of resolved */
+	uint64_t lazy;        /* PLT slots that ld.so binds when they are first called */
+	uint64_t residual; /* entries left to ld.so in objects that are filled; 0 before binding */
 	uint64_t left_objects; /* such objects, carrier and ld.so included */
-	uint64_t symbols;      /* look-ups that ld.so is spared */
+	uint64_t symbols; /* before binding: words that ld.so would look up; after: symbol runs */
 };
 
 /* Whether the runtime fills the words of member INDEX when member CARRIER has the stub. */
