@@ -41,7 +41,7 @@ static void fill_relative(const Elf64_Rela *rela, uint64_t count, uint64_t bias)
 static uint64_t fill_words(const struct holder *holder, const Elf64_Rela *rela, uint64_t count,
 			   uint64_t run)
 {
-	uint64_t symbol = UINT64_MAX, value = 0, bias = holder->bias;
+	uint64_t reference = UINT64_MAX, value = 0, bias = holder->bias;
 	int residual = 0;
 
 	for (const Elf64_Rela *end = rela + count; rela < end; rela++) {
@@ -53,10 +53,10 @@ static uint64_t fill_words(const struct holder *holder, const Elf64_Rela *rela, 
 		}
 		if (type != RELOC_WORD && type != RELOC_SLOT && type != RELOC_JUMP_SLOT)
 			continue;
-		if (ELF64_R_SYM(rela->r_info) != symbol) {
+		if (fp_reference(rela->r_info, type == RELOC_JUMP_SLOT) != reference) {
 			uint8_t target = holder->targets[run];
 
-			symbol = ELF64_R_SYM(rela->r_info);
+			reference = fp_reference(rela->r_info, type == RELOC_JUMP_SLOT);
 			value = holder->values[run++];
 			residual = target == FP_TARGET_RESIDUAL;
 			if (target == FP_TARGET_IFUNC)

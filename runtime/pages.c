@@ -3,7 +3,9 @@
 
    Every page of a private file mapping costs a page fault and a copy when it is first written.  One system call does
    that for a whole range at a fraction of the cost; a large range is cheaper still as anonymous memory in huge
-   pages, filled from the file.  All of it is optional: where a call fails the pages are simply written. */
+   pages, filled from the file.  But where huge pages are scarce the kernel moves memory around to make one, which takes
+   longer than all the rest; so they are used only where plenty are free.  All of it is optional: where a call fails the
+   pages are simply written. */
 #include "rt.h"
 
 enum {
@@ -11,6 +13,8 @@ enum {
 	HUGE_PAGE = 2 * 1024 * 1024,
 	MIN_TOTAL = 128,            /* pages: fewer are not worth looking at /proc */
 	MIN_REPLACED = 1024 * 1024, /* bytes: from here on anonymous memory is worth the calls */
+	HUGE_ORDER = 9,             /* a huge page is 2^9 pages */
+	MIN_FREE = 256,             /* huge pages that must be free for some to be taken */
 	READ_WRITE = 3,             /* PROT_READ | PROT_WRITE */
 	PRIVATE_ANONYMOUS = 0x22,   /* MAP_PRIVATE | MAP_ANONYMOUS */
 	MOVE_FIXED = 3,             /* MREMAP_MAYMOVE | MREMAP_FIXED */
@@ -51,6 +55,35 @@ static int is_unfiltered(void)
 			return 1;
 	}
 	return 0;
+}
+
+/* How many huge pages are free, by /proc/buddyinfo: for each zone of memory a line "Node 0, zone Normal" and the numbers of
+   free blocks of 1, 2, 4, ... pages. */
+static uint64_t free_huge_pages(void)
+{
+	char text[4096];
+	long file = open_file("/proc/buddyinfo"), size;
+	uint64_t total = 0;
+	unsigned order = 0;
+
+	if (file < 0)
+		return 0;
+	size = system_call(CALL_READ, file, (long)text, sizeof(text), 0, 0, 0);
+	close_file(file);
+	for (long at = 1; at < size; at++) {
+		uint64_t number = 0;
+
+		if (text[at] == ',')
+			order = 0;
+		if (text[at - 1] != ' ' || text[at] < '0' || text[at] > '9')
+			continue;
+		for (; at < size && text[at] >= '0' && text[at] <= '9'; at++)
+			number = number * 10 + (uint64_t)(text[at] - '0');
+		if (order >= HUGE_ORDER)
+			total += number << (order - HUGE_ORDER);
+		order++;
+	}
+	return total;
 }
 
 /* Opens the file that OBJECT was mapped from; negative when it is another one by now: then its first page, with
@@ -104,18 +137,25 @@ void prepare_pages(const struct fp_table *table, const struct link_map *const *m
 	const struct fp_table_fill *fills =
 		(const struct fp_table_fill *)((const char *)table + table->fills);
 	const struct fp_table_object *objects = table_objects(table);
-	uint64_t total = 0;
+	uint64_t total = 0, largest = 0;
+	int replace;
 
-	for (uint32_t i = 0; i < table->fill_count; i++)
+	for (uint32_t i = 0; i < table->fill_count; i++) {
+		uint64_t size = (uint64_t)fills[i].page_count * PAGE;
+
 		total += fills[i].page_count;
+		if (fills[i].file_offset != FP_NOT_REPLACEABLE && size > largest)
+			largest = size;
+	}
 	if (total < MIN_TOTAL || !is_unfiltered())
 		return;
+	replace = largest >= MIN_REPLACED && free_huge_pages() >= MIN_FREE;
 	for (uint32_t i = 0; i < table->fill_count; i++) {
 		const struct link_map *map = maps[fills[i].object];
 		uint64_t start = map->l_addr + fills[i].start,
 			 size = (uint64_t)fills[i].page_count * PAGE;
 
-		if (size >= MIN_REPLACED && fills[i].file_offset != FP_NOT_REPLACEABLE &&
+		if (replace && size >= MIN_REPLACED && fills[i].file_offset != FP_NOT_REPLACEABLE &&
 		    replace_range(&objects[fills[i].object], map, start, size,
 				  fills[i].file_offset))
 			continue;

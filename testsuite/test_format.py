@@ -70,10 +70,12 @@ class Object:
         return value
 
     def identity(self, start, size):
-        value, data = size, self.at(start, size)
-        for word in words(data[:size // 8 * 8]):
-            value = mix(value, word)
-        return mix(value, int.from_bytes(data[size // 8 * 8:], "little"))
+        lanes, data = [size, 2, 3, 4], self.at(start, size)
+        for index, word in enumerate(words(data[:size // 8 * 8])):
+            lane = index % 4 if index < size // 32 * 4 else 0
+            lanes[lane] = mix(lanes[lane], word)
+        lanes[0] = mix(lanes[0], int.from_bytes(data[size // 8 * 8:], "little"))
+        return mix(mix(mix(lanes[0], lanes[1]), lanes[2]), lanes[3])
 
 
 def relr_addresses(numbers):

@@ -70,7 +70,7 @@ struct fp_table_object {
 	uint64_t rela, jmprel, relr;
 	uint32_t rela_count, jmprel_count, relr_count;
 
-	/* Symbol runs: maximal sequences of word relocations with one symbol, in table order, counted anew in
+	/* Symbol runs: maximal sequences of word relocations with one fp_reference, in table order, counted anew in
 	   jmprel.  Each has a value (uint32_t, from the target's map start) and a target (uint8_t code). */
 	uint32_t run_count;
 	uint32_t values, targets; /* offsets of uint32_t[run_count], uint8_t[run_count] */
@@ -133,6 +133,13 @@ enum fp_decline {
 
 /* The runtime's entry point as the stub calls it: the auxiliary vector, the environment and where the stub runs. */
 typedef void fp_runtime_entry(const uint64_t *auxv, char **envp, const void *stub);
+
+/* What the words of one run have in common: the symbol of relocation INFO (r_info), and whether it is looked up as a
+   function to be called. */
+static inline uint64_t fp_reference(uint64_t info, int is_jump_slot)
+{
+	return (info >> 32) << 1 | (uint64_t)(is_jump_slot != 0);
+}
 
 /* One step of the checksum that table, runtime image and identities share: 64-bit words, order counts. */
 static inline uint64_t fp_mix(uint64_t hash, uint64_t word)

@@ -55,19 +55,25 @@ static inline uint64_t fp_shape(const Elf64_Dyn *dynamic, uint32_t count)
 }
 
 /* The identity of an object: of the SIZE bytes of its build id or, without one, of its first segment but for the ELF
-   header. */
+   header.  Four lanes, as fp_checksum has, because a segment may be large. */
 static inline uint64_t fp_identity(const void *bytes, uint32_t size)
 {
 	const unsigned char *at = bytes;
-	uint64_t hash = size, word;
+	uint64_t lanes[4] = { size, 2, 3, 4 }, word;
 
+	for (; size >= 32; size -= 32)
+		for (unsigned lane = 0; lane < 4; lane++, at += 8) {
+			__builtin_memcpy(&word, at, 8);
+			lanes[lane] = fp_mix(lanes[lane], word);
+		}
 	for (; size >= 8; size -= 8, at += 8) {
 		__builtin_memcpy(&word, at, 8);
-		hash = fp_mix(hash, word);
+		lanes[0] = fp_mix(lanes[0], word);
 	}
 	for (word = 0; size; size--)
 		word = word << 8 | at[size - 1];
-	return fp_mix(hash, word);
+	lanes[0] = fp_mix(lanes[0], word);
+	return fp_mix(fp_mix(fp_mix(lanes[0], lanes[1]), lanes[2]), lanes[3]);
 }
 
 #endif

@@ -127,7 +127,7 @@ static int add_residual(struct builder *builder, struct holder *holder, const El
 static int bind_runs(struct builder *builder, struct holder *holder, const Elf64_Rela *table,
 		     size_t count)
 {
-	uint64_t symbol = UINT64_MAX;
+	uint64_t reference = UINT64_MAX;
 	uint8_t target = FP_TARGET_RESIDUAL;
 	int error = 0;
 
@@ -159,12 +159,15 @@ static int bind_runs(struct builder *builder, struct holder *holder, const Elf64
 				error = add_residual(builder, holder, rela);
 			continue;
 		}
-		if (ELF64_R_SYM(rela->r_info) != symbol) {
+		if (fp_reference(rela->r_info, properties->kind == FP_RELOC_JUMP_SLOT) !=
+		    reference) {
 			uint32_t run = holder->run_count++;
 
-			symbol = ELF64_R_SYM(rela->r_info);
+			reference =
+				fp_reference(rela->r_info, properties->kind == FP_RELOC_JUMP_SLOT);
 			builder->counts.symbols++;
-			error = fp_bind(builder->binder, holder->index, (uint32_t)symbol,
+			error = fp_bind(builder->binder, holder->index,
+					(uint32_t)ELF64_R_SYM(rela->r_info),
 					properties->lookup_class, &binding);
 			if (error)
 				return error;
