@@ -44,7 +44,7 @@ static void read_program_headers(struct start *start)
 	for (const Elf64_Phdr *p = start->phdr; p < end; p++) {
 		if (p->p_type == PT_DYNAMIC)
 			start->dynamic = (const Elf64_Dyn *)(start->program_bias + p->p_vaddr);
-		if (p->p_type == PT_FASTPRELINK) {
+		if (p->p_type == PT_LOAD && p->p_flags == FP_SEGMENT_FLAGS) {
 			start->table = (const struct fp_table *)(start->program_bias + p->p_vaddr);
 			start->table_size = p->p_memsz;
 		}

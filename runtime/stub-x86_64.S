@@ -9,7 +9,8 @@
 #define AT_PHNUM  5
 #define AT_SECURE 23
 #define PHDR_SIZE 56
-#define PT_FASTPRELINK 0x6670726c	/* abi.h */
+#define FP_SEGMENT_FLAGS 0x04600004	/* abi.h */
+#define PHDR_FLAGS 4			/* offset of p_flags */
 #define RUNTIME_MAX 16384		/* FP_MAX_RUNTIME_SIZE */
 
 #define STACK_NEAR 0x100000		/* how far above the stack pointer argc may be */
@@ -73,7 +74,7 @@ fp_stub:
 3:	dec	%ecx
 	js	.Lout
 	add	$PHDR_SIZE, %rdi
-	cmpl	$PT_FASTPRELINK, (%rdi)
+	cmpl	$FP_SEGMENT_FLAGS, PHDR_FLAGS(%rdi)
 	jne	3b
 
 	/* Read the runtime, check it, map it. */

@@ -10,7 +10,7 @@ import pytest
 from harness import elf
 
 MASK = 2**64 - 1
-PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_PHDR, PT_TLS, PT_FASTPRELINK = 1, 2, 3, 6, 7, 0x6670726C
+PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_PHDR, PT_TLS, SEGMENT_FLAGS = 1, 2, 3, 6, 7, 0x04600004
 HEADER = struct.Struct("<QIIQQIIIIIIIIQ")
 RECORD = struct.Struct("<QQQQQIIIIQQQIIIIIIIIIIIIHHHHH6x")
 RECORD_FIELDS = ("shape identity base dynamic identity_start identity_size dynamic_count flags relative_count rela jmprel"
@@ -145,7 +145,7 @@ def check_table(sampler, build_ids=True):
     report = json.loads(sampler.prelink(options=("-f", "--json")).stdout.splitlines()[0])
     sections, segments = elf.sections(sampler.prog), elf.segments(sampler.prog)
     offset, size = sections[".fastprelink"]
-    assert segments[-1][0] == PT_FASTPRELINK and (segments[-1][2], segments[-1][4]) == (offset, size)
+    assert [s[2] for s in segments if s[0] == PT_LOAD and s[1] == SEGMENT_FLAGS] == [offset]
     program = Object(sampler.prog)
     table = program.data[offset:offset + size]
     (magic, version, whole, checksum, head, count, carrier, loader, objects, ifuncs, ifunc_count, fills, fill_count,
@@ -192,44 +192,50 @@ def check_new_segment(program, original, before):
     """What the two ways to make room for program headers have in common; the new PT_LOAD's (offset, address)."""
     after, count = elf.segments(program), struct.unpack_from("<H", program.read_bytes(), 56)[0]
     loads, old_loads = ([s for s in segments if s[0] == PT_LOAD] for segments in (after, before))
-    assert count == len(before) + 2 and [s[:7] for s in loads[:-1]] == [s[:7] for s in old_loads]
+    assert count == len(before) + 1 and [s[:7] for s in loads[:-1]] == [s[:7] for s in old_loads]
     _, flags, offset, address, filesz, memsz, align, _ = loads[-1]
-    assert (flags, align, filesz, offset % 4096, address % 4096) == (4, 4096, memsz, 0, 0)
+    assert (flags, align, filesz, offset % 4096, address % 4096) == (SEGMENT_FLAGS, 4096, memsz, 0, 0)
     assert offset >= len(original) and address >= max(s[3] + s[5] for s in before if s[0] in (PT_LOAD, PT_TLS))
     assert next(s[4:6] for s in after if s[0] == PT_PHDR) == (count * 56, count * 56)
     return offset, address
 
 
-@pytest.mark.parametrize("flags", [[], ["-Wl,--build-id=none"]], ids=["notes", "hash-tables"])
-def test_program_headers_that_grow(case, flags):
-    """Without a build id the notes do not make room enough; the hash table moves with them."""
-    case.program("int main(void) { return 0; }", flags=flags)
+def program_without_notes(case, **options):
+    return case.program("void _exit(int); void _start(void) { _exit(0); }",
+                        flags=["-nostartfiles", "-fcf-protection=none", "-Wl,--build-id=none"], **options)
+
+
+@pytest.mark.parametrize("notes", [True, False], ids=["notes", "hash-tables"])
+def test_program_headers_that_grow(case, notes):
+    """Without notes the interpreter's name does not make room enough; the hash table moves with it."""
+    case.program("int main(void) { return 0; }") if notes else program_without_notes(case)
     case.adopt()
     original, before = case.prog.read_bytes(), elf.segments(case.prog)
-    check_table(case, build_ids=not flags)
+    check_table(case, build_ids=notes)
     offset, address = check_new_segment(case.prog, original, before)
     data, start = case.prog.read_bytes(), 64 + 56 * len(before)
-    moved = offset + 16 + start % 16
-    assert offset == -(-len(original) // 4096) * 4096 and data[moved:moved + 112] == original[start:start + 112]
+    moved = -(-sum(elf.sections(case.prog)[".fastprelink"]) // 16) * 16 + start % 16
+    assert offset == -(-len(original) // 4096) * 4096 and data[moved:moved + 56] == original[start:start + 56]
     interpreter = [s for s in before if s[0] == PT_INTERP][0]
     assert next(s[2] for s in elf.segments(case.prog) if s[0] == PT_INTERP) == moved + interpreter[2] - start
     hash_table = dict(Object(case.prog).dynamic)[DT_GNU_HASH]
-    assert (hash_table >= address) == bool(flags)
+    assert (hash_table >= address) == (not notes)
 
 
 @pytest.mark.parametrize("pie", [True, False], ids=["pie", "fixed"])
 def test_program_headers_that_move(case, pie):
     """Where no section header tells what is a hash table either.  They and the new segment keep their distance."""
-    case.program("int main(void) { return 0; }", flags=["-Wl,--build-id=none"], pie=pie)
+    program_without_notes(case, pie=pie)
     elf.patch(case.prog, elf.E_SHOFF, bytes(8))
     elf.patch(case.prog, elf.E_SHNUM, bytes(4))
     case.adopt()
     original, before = case.prog.read_bytes(), elf.segments(case.prog)
     check_table(case, build_ids=False)
     offset, address = check_new_segment(case.prog, original, before)
-    assert struct.unpack_from("<Q", case.prog.read_bytes(), elf.E_PHOFF)[0] == offset
+    headers = struct.unpack_from("<Q", case.prog.read_bytes(), elf.E_PHOFF)[0]
+    assert headers == sum(elf.sections(case.prog)[".fastprelink"])
     assert address - offset == before[2][3] - before[2][2] and before[2][0] == PT_LOAD
-    assert next(s[2:4] for s in elf.segments(case.prog) if s[0] == PT_PHDR) == (offset, address)
+    assert next(s[2:4] for s in elf.segments(case.prog) if s[0] == PT_PHDR) == (headers, headers + address - offset)
 
 
 def library_names(data, sections):

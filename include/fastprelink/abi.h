@@ -1,7 +1,7 @@
 /* abi.h - the on-disk format and the contract between rewriter, stub and runtime.
    SPDX-License-Identifier: 0BSD
 
-   A prelinked program holds one table, found through a program header of type PT_FASTPRELINK.
+   A prelinked program holds one table, at the start of the PT_LOAD segment whose flags are FP_SEGMENT_FLAGS.
    All numbers are in the machine's byte order (little endian on every machine supported), all
    offsets count from the table's start.  doc/format.md explains the format; this header defines it. */
 #ifndef FASTPRELINK_ABI_H
@@ -9,8 +9,9 @@
 
 #include <stdint.h>
 
-/* p_type of the program header that covers the table ("lrpf" in memory; in gABI's PT_LOOS..PT_HIOS range). */
-#define PT_FASTPRELINK 0x6670726cu
+/* p_flags of the segment that starts with the table: PF_R and a mark in PF_MASKOS, the bits that gABI leaves to operating
+   systems and that kernel and loader do not look at. */
+#define FP_SEGMENT_FLAGS 0x04600004u
 
 /* "FPRELINK" in memory. */
 #define FP_TABLE_MAGIC   0x4b4e494c45525046ull

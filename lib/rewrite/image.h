@@ -38,7 +38,7 @@ int fp_image_cover(struct fp_image *image, const char *name, Elf64_Shdr header,
 Elf64_Shdr *fp_image_headers(struct fp_image *image);
 
 /* Puts the original sections that MOVED marks (one byte for each index) behind the others in the header table, which
-   tools expect in the order of the file, and renumbers what refers to sections: links, symbols.  Before any section is added. */
+   tools expect in the order of the file, and renumbers what refers to sections: links, symbols. */
 int fp_image_reorder(struct fp_image *image, const unsigned char *moved);
 
 /* Adds .gnu.prelink_undo, the undo data, the section names and the section headers, and seals the file.

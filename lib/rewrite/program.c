@@ -1,7 +1,7 @@
 /* program.c - puts the table of a closure into its program.
 
    Theory of operation.  The table, .gnu.liblist and .gnu.conflict make one new read-only segment behind all others, in
-   memory and in the file.  That takes two program headers (PT_LOAD, PT_FASTPRELINK).  Linkers put the interpreter's name
+   memory and in the file; the table is its start.  That takes one program header.  Linkers put the interpreter's name
    and the notes right behind the program headers; only program headers, section headers and debugging symbols refer to
    those, so they move into the new segment and the program headers grow where they are.  Where that is too little (since binutils 2.44 the ABI note is
    elsewhere) the hash tables behind them, which only the dynamic section refers to, move along.  That keeps the headers in
@@ -25,7 +25,7 @@
 
 enum {
 	PAGE = 4096,
-	NEW_PHDRS = 2,
+	NEW_PHDRS = 1,
 	MAX_GAP = 16,        /* padding between notes */
 	MAX_HOLE = 16 << 20, /* padding in the file for headers that move */
 	MAX_PADDING = 64,    /* bytes behind the ELF image that are no payload */
@@ -78,33 +78,57 @@ static bool is_hash_table(const struct fp_object *object, const Elf64_Shdr *s)
 	return (const unsigned char *)end <= start + s->sh_size;
 }
 
-/* The end of the movable ranges that follow one another from START on, paddings between them included. */
-static fp_off movable_end(const struct fp_object *object, fp_off start, bool hash_tables)
+/* Widens END to the nearest end of a movable range of OBJECT that follows END or, paddings aside, starts before it; false when
+   there is none. */
+static bool extend(const struct fp_object *object, fp_off start, bool hash_tables, fp_off *end)
+{
+	fp_off nearest = 0;
+
+	for (unsigned i = 0; i < object->phnum; i++) {
+		const Elf64_Phdr *p = &object->phdr[i];
+		fp_off limit = p->p_offset + p->p_filesz;
+
+		if (is_movable(p) && p->p_offset >= start && p->p_offset <= *end + MAX_GAP &&
+		    limit > *end && (!nearest || limit < nearest))
+			nearest = limit;
+	}
+	for (unsigned i = 1; i < object->shnum && hash_tables; i++) {
+		const Elf64_Shdr *s = &object->shdr[i];
+		fp_off limit = s->sh_offset + s->sh_size;
+
+		if (s->sh_offset >= start && s->sh_offset <= *end + MAX_GAP && limit > *end &&
+		    (!nearest || limit < nearest) && is_hash_table(object, s))
+			nearest = limit;
+	}
+	if (!nearest)
+		return false;
+	*end = nearest;
+	return true;
+}
+
+/* True when a movable range reaches over END: one note segment may hold what others hold in parts. */
+static bool is_split(const struct fp_object *object, fp_off start, fp_off end)
+{
+	for (unsigned i = 0; i < object->phnum; i++) {
+		const Elf64_Phdr *p = &object->phdr[i];
+
+		if (is_movable(p) && p->p_offset >= start && p->p_offset < end &&
+		    p->p_offset + p->p_filesz > end)
+			return true;
+	}
+	return false;
+}
+
+/* The end of as many movable ranges from START on as SIZE bytes need; START when they are not enough.  What is not needed,
+   the build id above all, stays where tools look first. */
+static fp_off movable_end(const struct fp_object *object, fp_off start, fp_off size,
+			  bool hash_tables)
 {
 	fp_off end = start;
-	bool grown = true;
 
-	while (grown) {
-		grown = false;
-		for (unsigned i = 0; i < object->phnum; i++) {
-			const Elf64_Phdr *p = &object->phdr[i];
-
-			if (is_movable(p) && p->p_offset >= start && p->p_offset <= end + MAX_GAP &&
-			    p->p_offset + p->p_filesz > end) {
-				end = p->p_offset + p->p_filesz;
-				grown = true;
-			}
-		}
-		for (unsigned i = 1; i < object->shnum && hash_tables; i++) {
-			const Elf64_Shdr *s = &object->shdr[i];
-
-			if (s->sh_offset >= start && s->sh_offset <= end + MAX_GAP &&
-			    s->sh_offset + s->sh_size > end && is_hash_table(object, s)) {
-				end = s->sh_offset + s->sh_size;
-				grown = true;
-			}
-		}
-	}
+	while (end - start < size || is_split(object, start, end))
+		if (!extend(object, start, hash_tables, &end))
+			return start;
 	return end;
 }
 
@@ -132,13 +156,13 @@ static bool is_referred_to(const struct fp_object *object, fp_off start, fp_off 
 /* Finds what can make room for NEW_PHDRS program headers; an empty block when it is not enough. */
 static struct block find_block(const struct fp_object *object)
 {
-	fp_off start = object->ehdr->e_phoff + object->phnum * sizeof(Elf64_Phdr),
-	       end = movable_end(object, start, false);
+	fp_off start = object->ehdr->e_phoff + object->phnum * sizeof(Elf64_Phdr);
+	fp_off size = NEW_PHDRS * sizeof(Elf64_Phdr), end = movable_end(object, start, size, false);
 	struct block block = { 0 };
 
-	if (end - start < NEW_PHDRS * sizeof(Elf64_Phdr))
-		end = movable_end(object, start, true);
-	if (end - start < NEW_PHDRS * sizeof(Elf64_Phdr))
+	if (end == start)
+		end = movable_end(object, start, size, true);
+	if (end == start)
 		return block;
 	for (unsigned i = 0; i < object->phnum; i++) {
 		const Elf64_Phdr *p = &object->phdr[i];
@@ -289,11 +313,13 @@ static int move_block(struct rewriter *rewriter)
 	fp_off at;
 	int error;
 
-	/* Notes and hash tables are aligned to 4 or 8 bytes.  PT_INTERP must not start where PT_LOAD does: llvm-strip then
-	   takes it for what contains the other, and loses the alignment. */
-	block->moved_to = rewriter->addr + 16 + block->start % 16;
-	error = fp_buffer_append(&rewriter->image.file, &(char[32]){ 0 }, 16 + block->start % 16);
+	/* Notes and hash tables are aligned to 4 or 8 bytes. */
+	error = fp_buffer_align(&rewriter->image.file, 16);
+	if (!error)
+		error = fp_buffer_append(&rewriter->image.file, &(char[16]){ 0 },
+					 block->start % 16);
 	at = rewriter->image.file.size;
+	block->moved_to = rewriter->addr + (at - rewriter->offset);
 	if (!error)
 		error = fp_buffer_append(&rewriter->image.file, object->image + block->start,
 					 block->end - block->start);
@@ -325,6 +351,9 @@ static int reserve_headers(struct rewriter *rewriter)
 	Elf64_Phdr room[NEW_PHDRS] = { 0 };
 	int error;
 
+	error = fp_buffer_align(&rewriter->image.file, sizeof(uint64_t));
+	if (error)
+		return error;
 	rewriter->headers_addr = rewriter->addr + (rewriter->image.file.size - rewriter->offset);
 	error = fp_buffer_append(&rewriter->image.file, rewriter->original->phdr,
 				 rewriter->original->phnum * sizeof(Elf64_Phdr));
@@ -393,8 +422,8 @@ static void move_segment(const struct rewriter *rewriter, Elf64_Phdr *p)
 	p->p_offset = start + (p->p_offset - block->start);
 }
 
-/* Writes the program headers: the old ones, the new PT_LOAD behind the last PT_LOAD, PT_FASTPRELINK at the end. */
-static void write_headers(struct rewriter *rewriter, fp_addr table, uint64_t table_size)
+/* Writes the program headers: the old ones, and the new PT_LOAD behind the last PT_LOAD. */
+static void write_headers(struct rewriter *rewriter)
 {
 	const struct fp_object *object = rewriter->original;
 	Elf64_Ehdr *ehdr = (Elf64_Ehdr *)rewriter->image.file.bytes;
@@ -422,7 +451,7 @@ static void write_headers(struct rewriter *rewriter, fp_addr table, uint64_t tab
 		out[count++] = p;
 		if (i == last)
 			out[count++] = (Elf64_Phdr){ .p_type = PT_LOAD,
-						     .p_flags = PF_R,
+						     .p_flags = FP_SEGMENT_FLAGS,
 						     .p_offset = rewriter->offset,
 						     .p_vaddr = rewriter->addr,
 						     .p_paddr = rewriter->addr,
@@ -430,14 +459,6 @@ static void write_headers(struct rewriter *rewriter, fp_addr table, uint64_t tab
 						     .p_memsz = size,
 						     .p_align = PAGE };
 	}
-	out[count++] = (Elf64_Phdr){ .p_type = PT_FASTPRELINK,
-				     .p_flags = PF_R,
-				     .p_offset = rewriter->offset + (table - rewriter->addr),
-				     .p_vaddr = table,
-				     .p_paddr = table,
-				     .p_filesz = table_size,
-				     .p_memsz = table_size,
-				     .p_align = 8 };
 	ehdr->e_phnum = (Elf64_Half)count;
 }
 
@@ -453,9 +474,9 @@ static int rewrite(struct rewriter *rewriter, const struct fp_buffer *table)
 		return error;
 	error = pad(rewriter);
 	if (!error)
-		error = rewriter->headers_move ? reserve_headers(rewriter) : move_block(rewriter);
-	if (!error)
-		error = add_liblist(rewriter, &liblist, &liblist_size);
+		error = add_section(rewriter, ".fastprelink",
+				    (Elf64_Shdr){ .sh_type = SHT_PROGBITS, .sh_addralign = 8 },
+				    table->bytes, table->size, NULL, &table_addr);
 	if (!error)
 		error = add_section(rewriter, ".gnu.conflict",
 				    (Elf64_Shdr){ .sh_type = SHT_RELA,
@@ -463,12 +484,12 @@ static int rewrite(struct rewriter *rewriter, const struct fp_buffer *table)
 						  .sh_entsize = sizeof(Elf64_Rela) },
 				    NULL, 0, NULL, &conflict);
 	if (!error)
-		error = add_section(rewriter, ".fastprelink",
-				    (Elf64_Shdr){ .sh_type = SHT_PROGBITS, .sh_addralign = 8 },
-				    table->bytes, table->size, NULL, &table_addr);
+		error = rewriter->headers_move ? reserve_headers(rewriter) : move_block(rewriter);
+	if (!error)
+		error = add_liblist(rewriter, &liblist, &liblist_size);
 	if (error)
 		return fp_why_system(rewriter->why, -error, rewriter->original->path, "rewrite");
-	write_headers(rewriter, table_addr, table->size);
+	write_headers(rewriter);
 	add_dynamic_entries(rewriter, liblist, liblist_size, conflict);
 
 	/* The program's own identity covers what has just been written. */
@@ -517,8 +538,8 @@ const struct fp_table *fp_program_table(const struct fp_object *program)
 		const Elf64_Phdr *p = &program->phdr[i];
 		const struct fp_table *table;
 
-		if (p->p_type != PT_FASTPRELINK || p->p_filesz < sizeof(*table) ||
-		    p->p_offset % 8 != 0)
+		if (p->p_type != PT_LOAD || p->p_flags != FP_SEGMENT_FLAGS ||
+		    p->p_filesz < sizeof(*table) || p->p_offset % 8 != 0)
 			continue;
 		table = (const struct fp_table *)(program->image + p->p_offset);
 		if (table->magic != FP_TABLE_MAGIC || table->version != FP_TABLE_VERSION ||

@@ -255,7 +255,7 @@ static bool has_table(const unsigned char *bytes, size_t size)
 		if (ehdr.e_phoff > size || at > size - sizeof(phdr))
 			return false;
 		memcpy(&phdr, bytes + at, sizeof(phdr));
-		if (phdr.p_type == PT_FASTPRELINK)
+		if (phdr.p_type == PT_LOAD && phdr.p_flags == FP_SEGMENT_FLAGS)
 			return true;
 	}
 	return false;
