@@ -60,6 +60,8 @@ lib_libfastprelink_a_SOURCES = \
 	lib/rewrite/undo.c \
 	lib/rewrite/undo.h \
 	lib/rewrite/undo_format.h \
+	lib/rewrite/undo_words.c \
+	lib/rewrite/undo_words.h \
 	lib/system/policy.c \
 	lib/system/policy.h \
 	lib/system/prove.c \

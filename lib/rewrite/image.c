@@ -152,7 +152,7 @@ static int add_undo(struct fp_image *image, unsigned *ret_added)
 	ehdr->e_shnum = (uint16_t)~original->e_shnum;
 	ehdr->e_shstrndx = (uint16_t)~original->e_shstrndx;
 	error = fp_undo_build(image->original->image, image->original->size, image->file.bytes,
-			      image->file.size, &undo);
+			      image->file.size, &image->shift, image->shift != 0, &undo);
 	*ehdr = kept;
 	*ret_added = image->added_count;
 	if (!error)

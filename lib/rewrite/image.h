@@ -20,6 +20,8 @@ struct fp_image {
 	struct fp_new_section added[FP_MAX_NEW_SECTIONS];
 	unsigned added_count;
 	unsigned names; /* index of the section name table; 0: the original has none */
+	/* What was added to addresses, for fp_undo_build; 0: nothing, set it before fp_image_finish. */
+	uint64_t shift;
 };
 
 /* Starts with the bytes of ORIGINAL, which must stay open. */

@@ -2,10 +2,11 @@
 
    The writer compares the original with what was made of it and records the original bytes of every
    range that differs; it knows nothing of ELF.  Two ranges become one where that takes no more bytes
-   than the description of a second one.  The reader believes nothing: the seal is checked first, then
-   every number against the limits of undo_format.h, and at last the result against its digest. */
-#include "undo.h"
-#include "undo_format.h"
+   than the description of a second one.  Words that differ by a number that the caller named, as all
+   addresses of a shifted library do, are only marked by a bit (undo_words.c).  The reader believes nothing:
+   the seal is checked first, then every number against the limits of undo_format.h, and at last the result
+   against its digest. */
+#include "undo_words.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -15,49 +16,7 @@
 #include <zstd.h>
 
 /* Nine is past the knee for payloads of mostly zeros and costs a tenth of level 19. */
-enum { PACK_LEVEL = 9, LEB128_MAX = 10, COMPARE_BLOCK = 4096 };
-
-/* The bytes that VALUE takes as unsigned LEB128. */
-static size_t leb128_size(uint64_t value)
-{
-	size_t size = 1;
-
-	while (value >>= 7)
-		size++;
-	return size;
-}
-
-static int leb128_append(struct fp_buffer *buffer, uint64_t value)
-{
-	unsigned char bytes[LEB128_MAX];
-	size_t size = 0;
-
-	do {
-		bytes[size] = (unsigned char)((value & 0x7f) | (value > 0x7f ? 0x80 : 0));
-		size++;
-	} while (value >>= 7);
-	return fp_buffer_append(buffer, bytes, size);
-}
-
-/* Reads a number at *POSITION and moves behind it; false when it does not end before END or does not fit. */
-static bool leb128_read(const unsigned char *bytes, size_t end, size_t *position,
-			uint64_t *ret_value)
-{
-	uint64_t value = 0;
-
-	for (unsigned shift = 0; *position < end && shift < 64; shift += 7) {
-		unsigned char byte = bytes[(*position)++];
-
-		if (shift == 63 && byte > 1)
-			return false;
-		value |= (uint64_t)(byte & 0x7f) << shift;
-		if (!(byte & 0x80)) {
-			*ret_value = value;
-			return true;
-		}
-	}
-	return false;
-}
+enum { PACK_LEVEL = 9, COMPARE_BLOCK = 4096 };
 
 /* The first offset in [FROM, END) at which A and B differ, or END. */
 static size_t first_difference(const unsigned char *a, const unsigned char *b, size_t from,
@@ -96,9 +55,9 @@ static int writer_flush(struct range_writer *writer)
 
 	if (!length)
 		return 0;
-	error = leb128_append(&writer->pairs, writer->start - writer->written);
+	error = fp_leb128_append(&writer->pairs, writer->start - writer->written);
 	if (!error)
-		error = leb128_append(&writer->pairs, length);
+		error = fp_leb128_append(&writer->pairs, length);
 	if (!error)
 		error = fp_buffer_append(&writer->bytes, writer->original + writer->start, length);
 	writer->written = writer->end;
@@ -112,8 +71,9 @@ static int writer_add(struct range_writer *writer, size_t start, size_t end)
 	size_t gap = start - writer->end, length = writer->end - writer->start;
 	int error = 0;
 
-	if (!length || leb128_size(end - writer->start) + gap >
-			       leb128_size(length) + leb128_size(gap) + leb128_size(end - start)) {
+	if (!length ||
+	    fp_leb128_size(end - writer->start) + gap >
+		    fp_leb128_size(length) + fp_leb128_size(gap) + fp_leb128_size(end - start)) {
 		error = writer_flush(writer);
 		writer->start = start;
 	}
@@ -121,18 +81,30 @@ static int writer_add(struct range_writer *writer, size_t start, size_t end)
 	return error;
 }
 
-static int collect_ranges(struct range_writer *writer, const unsigned char *rewritten,
-			  size_t original_size, size_t rewritten_size)
+static int collect_ranges(struct range_writer *writer, struct fp_undo_words *words,
+			  const unsigned char *rewritten, size_t original_size,
+			  size_t rewritten_size)
 {
 	size_t common = original_size < rewritten_size ? original_size : rewritten_size;
-	size_t start = 0, end;
+	size_t start = 0, end, word_end;
 	int error = 0;
 
 	while (!error) {
 		start = first_difference(writer->original, rewritten, start, common);
 		if (start == common)
 			break;
-		end = first_match(writer->original, rewritten, start, common);
+		/* With constants every word is looked at by itself. */
+		word_end = start - start % FP_UNDO_WORD + FP_UNDO_WORD;
+		if (!words->count || word_end > common) {
+			word_end = common;
+		} else {
+			error = fp_undo_words_add(words, writer->original, rewritten, start);
+			if (error <= 0) {
+				start = word_end;
+				continue;
+			}
+		}
+		end = first_match(writer->original, rewritten, start, word_end);
 		error = writer_add(writer, start, end);
 		start = end;
 	}
@@ -166,27 +138,32 @@ static int append_packed(struct fp_buffer *buffer, const struct fp_buffer *raw)
 	return 0;
 }
 
-static int build_payload(const struct range_writer *writer, struct fp_undo_header *header,
-			 size_t rewritten_size, struct fp_buffer *undo)
+static int build_payload(const struct range_writer *writer, struct fp_undo_words *words,
+			 struct fp_undo_header *header, size_t rewritten_size,
+			 struct fp_buffer *undo)
 {
 	struct fp_buffer raw = { 0 };
+	bool with_words = fp_undo_words_used(words);
 	uint64_t limit;
 	int error;
 
 	if (__builtin_mul_overflow((uint64_t)rewritten_size, FP_UNDO_EXPANSION, &limit))
 		limit = UINT64_MAX;
-	if (writer->pairs.size + writer->bytes.size > limit)
-		return -EFBIG;
-	error = fp_buffer_reserve(&raw, writer->pairs.size + writer->bytes.size);
-	if (!error)
-		error = fp_buffer_append(&raw, writer->pairs.bytes, writer->pairs.size);
+	error = fp_buffer_append(&raw, writer->pairs.bytes, writer->pairs.size);
+	if (!error && with_words)
+		error = fp_undo_words_append_ranges(words, &raw);
 	if (!error)
 		error = fp_buffer_append(&raw, writer->bytes.bytes, writer->bytes.size);
+	if (!error && with_words)
+		error = fp_undo_words_append_bits(words, &raw);
+	if (!error && raw.size > limit)
+		error = -EFBIG;
 	if (!error)
 		error = fp_buffer_append(undo, header, sizeof(*header));
 	if (!error)
 		error = append_packed(undo, &raw);
 	if (!error) {
+		header->version = htole32(with_words ? FP_UNDO_VERSION : FP_UNDO_PLAIN);
 		header->range_count = htole64(writer->count);
 		header->raw_size = htole64(raw.size);
 		header->packed_size = htole64(undo->size - sizeof(*header));
@@ -197,22 +174,25 @@ static int build_payload(const struct range_writer *writer, struct fp_undo_heade
 }
 
 int fp_undo_build(const void *original, size_t original_size, const void *rewritten,
-		  size_t rewritten_size, struct fp_buffer *ret_undo)
+		  size_t rewritten_size, const uint64_t *constants, size_t count,
+		  struct fp_buffer *ret_undo)
 {
 	struct fp_undo_header header = {
-		.version = htole32(FP_UNDO_VERSION),
 		.header_size = htole32(sizeof(header)),
 		.original_size = htole64(original_size),
 	};
 	struct range_writer writer = { .original = original };
+	struct fp_undo_words words;
 	struct fp_buffer undo = { 0 };
 	int error;
 
+	fp_undo_words_start(&words, constants, count);
 	memcpy(header.magic, FP_UNDO_MAGIC, sizeof(header.magic));
 	fp_sha256(original, original_size, header.original_digest);
-	error = collect_ranges(&writer, rewritten, original_size, rewritten_size);
+	error = collect_ranges(&writer, &words, rewritten, original_size, rewritten_size);
 	if (!error)
-		error = build_payload(&writer, &header, rewritten_size, &undo);
+		error = build_payload(&writer, &words, &header, rewritten_size, &undo);
+	fp_undo_words_free(&words);
 	fp_buffer_free(&writer.pairs);
 	fp_buffer_free(&writer.bytes);
 	if (error) {
@@ -275,7 +255,8 @@ bool fp_undo_remains(const void *bytes, size_t size)
 		if ((size_t)(end - at) < sizeof(header))
 			return false;
 		memcpy(&header, at, sizeof(header));
-		if (le32toh(header.version) == FP_UNDO_VERSION &&
+		if (le32toh(header.version) >= FP_UNDO_PLAIN &&
+		    le32toh(header.version) <= FP_UNDO_VERSION &&
 		    le32toh(header.header_size) == sizeof(header) &&
 		    le64toh(header.packed_size) <= (size_t)(end - at) - sizeof(header))
 			return true;
@@ -317,7 +298,7 @@ static int read_header(const struct fp_object *object, const Elf64_Shdr *section
 	if (header->version > FP_UNDO_VERSION)
 		return fp_why_set(why, FP_REASON_NEWER_FORMAT, path, "undo data of version %u",
 				  header->version);
-	if (header->version != FP_UNDO_VERSION || section->sh_size < sizeof(*header))
+	if (header->version < FP_UNDO_PLAIN || section->sh_size < sizeof(*header))
 		return fp_why_set(why, FP_REASON_MALFORMED, path, "bad header of the undo data");
 
 	fp_sha256_with_hole(object->image, object->size,
@@ -359,29 +340,40 @@ static int unpack(const struct fp_object *object, const unsigned char *packed, s
 }
 
 /* Puts the ranges of RAW into ORIGINAL.  False when they are not COUNT ascending ranges that lie inside it, with
-   exactly their bytes behind them. */
-static bool apply_ranges(const struct fp_buffer *raw, uint64_t count, struct fp_buffer *original)
+   exactly their bytes behind them; likewise the word ranges, where there are any. */
+static bool apply_ranges(const struct fp_buffer *raw, uint64_t count, bool with_words,
+			 struct fp_buffer *original)
 {
-	size_t bytes = 0, pair = 0;
-	uint64_t gap, length, end = 0;
+	size_t bytes = 0, words, bits, pair = 0;
+	uint64_t gap, length, end = 0, total = 0;
 
 	/* Once to find where the pairs end and the bytes begin, once to copy. */
-	for (uint64_t i = 0; i < count; i++)
-		if (!leb128_read(raw->bytes, raw->size, &bytes, &gap) ||
-		    !leb128_read(raw->bytes, raw->size, &bytes, &length))
-			return false;
 	for (uint64_t i = 0; i < count; i++) {
-		if (!leb128_read(raw->bytes, raw->size, &pair, &gap) ||
-		    !leb128_read(raw->bytes, raw->size, &pair, &length))
+		if (!fp_leb128_read(raw->bytes, raw->size, &bytes, &gap) ||
+		    !fp_leb128_read(raw->bytes, raw->size, &bytes, &length) ||
+		    length > raw->size - total)
 			return false;
-		if (!length || gap > original->size - end || length > original->size - end - gap ||
-		    length > raw->size - bytes)
+		total += length;
+	}
+	words = bytes;
+	if (with_words && !fp_undo_words_skip(raw, &bytes))
+		return false;
+	if (total > raw->size - bytes)
+		return false;
+	bits = bytes + total;
+	if (with_words ? !fp_undo_words_apply(raw, words, bits, original) : bits != raw->size)
+		return false;
+	for (uint64_t i = 0; i < count; i++) {
+		if (!fp_leb128_read(raw->bytes, raw->size, &pair, &gap) ||
+		    !fp_leb128_read(raw->bytes, raw->size, &pair, &length))
+			return false;
+		if (!length || gap > original->size - end || length > original->size - end - gap)
 			return false;
 		memcpy(original->bytes + end + gap, raw->bytes + bytes, length);
 		end += gap + length;
 		bytes += length;
 	}
-	return bytes == raw->size;
+	return true;
 }
 
 /* Sets ORIGINAL to the first SIZE bytes of OBJECT's image, zeros where that is shorter. */
@@ -416,7 +408,8 @@ int fp_undo_restore(const struct fp_object *object, struct fp_buffer *ret_origin
 		       header.packed_size, header.raw_size, &raw, why);
 	if (!error && copy_kept(object, header.original_size, &original) != 0)
 		error = fp_why_system(why, ENOMEM, object->path, "undo");
-	if (!error && !apply_ranges(&raw, header.range_count, &original))
+	if (!error &&
+	    !apply_ranges(&raw, header.range_count, header.version == FP_UNDO_VERSION, &original))
 		error = fp_why_set(why, FP_REASON_MALFORMED, object->path, "bad undo payload");
 	if (!error) {
 		fp_sha256(original.bytes, original.size, digest);

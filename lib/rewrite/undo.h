@@ -23,9 +23,12 @@ void fp_buffer_free(struct fp_buffer *buffer);
    only [0, ORIGINAL_SIZE) matters: the original bytes of every range that differs, compressed, and the
    SHA-256 of the original.  Made by comparing, so it does not depend on what the rewriter did.  The first
    ORIGINAL_SIZE bytes must not change any more afterwards, so the undo data itself goes behind them.
+   CONSTANTS is a hint (it may be empty): words that differ by one of these COUNT numbers, of which the first
+   FP_UNDO_CONSTANTS matter, take a bit each.
    Returns 0, -ENOMEM, or -EFBIG when more was changed than undo data may describe (undo_format.h). */
 int fp_undo_build(const void *original, size_t original_size, const void *rewritten,
-		  size_t rewritten_size, struct fp_buffer *ret_undo);
+		  size_t rewritten_size, const uint64_t *constants, size_t count,
+		  struct fp_buffer *ret_undo);
 
 /* Writes into the undo data at UNDO_OFFSET of the finished image its own digest: SHA-256 over the whole image with
    that field zero.  Any later change of the file shows.  Returns 0, or -EINVAL when there is no undo data. */
