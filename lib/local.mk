@@ -45,6 +45,8 @@ lib_libfastprelink_a_SOURCES = \
 	lib/rewrite/commit.c \
 	lib/rewrite/commit.h \
 	lib/rewrite/count.c \
+	lib/rewrite/crc32.c \
+	lib/rewrite/crc32.h \
 	lib/rewrite/digest.c \
 	lib/rewrite/digest.h \
 	lib/rewrite/image.c \
@@ -55,17 +57,24 @@ lib_libfastprelink_a_SOURCES = \
 	lib/rewrite/program.h \
 	lib/rewrite/relative.c \
 	lib/rewrite/relative.h \
+	lib/rewrite/shift.c \
+	lib/rewrite/shift.h \
+	lib/rewrite/shiftable.c \
 	lib/rewrite/table.c \
 	lib/rewrite/table.h \
+	lib/rewrite/tags.c \
+	lib/rewrite/tags.h \
 	lib/rewrite/undo.c \
 	lib/rewrite/undo.h \
 	lib/rewrite/undo_format.h \
 	lib/rewrite/undo_words.c \
 	lib/rewrite/undo_words.h \
+	lib/system/internal.h \
 	lib/system/policy.c \
 	lib/system/policy.h \
 	lib/system/prove.c \
 	lib/system/prove.h \
+	lib/system/relocate.c \
 	lib/system/run.c \
 	lib/system/run.h \
 	lib/system/scan.c \

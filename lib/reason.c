@@ -26,6 +26,8 @@ static const struct {
 	[FP_REASON_MISSING_LIBRARY] = { "missing-library", "a needed library is missing" },
 	[FP_REASON_MISSING_VERSION] = { "missing-version", "a needed symbol version is missing" },
 	[FP_REASON_NOT_EXECUTABLE] = { "not-executable", "a library, not a program" },
+	[FP_REASON_NOT_LIBRARY] = { "not-library", "a program, not a library" },
+	[FP_REASON_FLOATS] = { "floats", "keeps its random address" },
 	[FP_REASON_AUDITED] = { "audited", "names audit modules" },
 	[FP_REASON_SETUID] = { "setuid", "runs with raised privileges" },
 	[FP_REASON_HARD_LINKED] = { "hard-linked", "has other names (hard links)" },

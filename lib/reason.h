@@ -22,6 +22,8 @@ enum fp_reason {
 	FP_REASON_MISSING_LIBRARY, /* a dependency is not found */
 	FP_REASON_MISSING_VERSION, /* a needed symbol version is not there */
 	FP_REASON_NOT_EXECUTABLE,  /* a library was given where a program is needed */
+	FP_REASON_NOT_LIBRARY,     /* a program was given where a library is needed */
+	FP_REASON_FLOATS,          /* a library that must not get a fixed address */
 	FP_REASON_AUDITED,         /* DT_AUDIT or DT_DEPAUDIT: the loader resolves otherwise */
 	FP_REASON_SETUID,          /* runs in secure mode: never accelerated */
 	FP_REASON_HARD_LINKED,     /* the file has other names */

@@ -130,6 +130,30 @@ static void each_file(struct fp_run *run, struct output *output, file_action *ac
 	}
 }
 
+/* Libraries one behind the other; one that is skipped takes no room. */
+static void relocate_files(struct fp_run *run, struct output *output, const struct options *options)
+{
+	uint64_t base = options->base;
+
+	for (size_t i = 0; i < options->file_count; i++) {
+		const char *file = options->files[i];
+		struct fp_relocate_result result;
+		struct fp_why why = { 0 };
+
+		if (interrupted) {
+			output_interrupted(output, file, options->file_count - i);
+			return;
+		}
+		output_progress(output, file);
+		if (fp_run_relocate(run, file, base, &result, &why) == 0) {
+			output_shifted(output, file, &result);
+			base = result.next;
+		} else {
+			output_skipped(output, file, &why);
+		}
+	}
+}
+
 struct file_list {
 	char **files;
 	size_t count, capacity;
@@ -192,12 +216,15 @@ static int run_action(struct fp_run *run, struct output *output, const struct op
 
 	if (options->all)
 		error = undo_all(run, output, options);
+	else if (options->action == ACTION_RELOCATE)
+		relocate_files(run, output, options);
 	else
 		each_file(run, output, actions[options->action], options->files,
 			  options->file_count);
 	if (options->action == ACTION_PRELINK)
 		output_summary(output, fp_run_carrier(run));
-	else if (options->action == ACTION_UNDO && !options->undo_output && !error)
+	else if (options->action == ACTION_RELOCATE ||
+		 (options->action == ACTION_UNDO && !options->undo_output && !error))
 		output_summary(output, NULL);
 	return error;
 }

@@ -1,6 +1,8 @@
 /* options.c - parses the command line and refuses what does not go together. */
 #include "options.h"
 
+#include <ctype.h>
+#include <errno.h>
 #include <popt.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +14,7 @@ struct raw {
 	int dry_run, force, undo, all, verify, verbose, json, version, help, usage, ld_so_conf;
 	int md5, sha, sha256;
 	char *root, *undo_output, *carrier, *runtime, *runtime_source, *library_path, *preload;
+	char *base;
 };
 
 static enum options_result wrong(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -57,6 +60,11 @@ static enum options_result check_combinations(const struct raw *raw, size_t file
 		return wrong("only one of --md5, --sha and --sha256 can be given");
 	if (reading && raw->undo)
 		return wrong("--undo and %s do not go together", reading);
+	if (raw->base && (raw->undo || reading))
+		return wrong("--reloc-only and %s do not go together",
+			     raw->undo ? "--undo" : reading);
+	if (raw->base && raw->all)
+		return wrong("--reloc-only and --all do not go together");
 	if (reading && raw->all)
 		return wrong("--all and %s do not go together", reading);
 	if (reading && raw->dry_run)
@@ -80,6 +88,18 @@ static enum options_result check_combinations(const struct raw *raw, size_t file
 	return OPTIONS_RUN;
 }
 
+/* Reads TEXT, a number in the notation of C; false when it is anything else. */
+static bool read_address(const char *text, uint64_t *ret_address)
+{
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return false;
+	errno = 0;
+	*ret_address = strtoull(text, &end, 0);
+	return errno == 0 && !*end;
+}
+
 /* TEXT, or null when it is empty. */
 static const char *non_empty(const char *text)
 {
@@ -90,7 +110,7 @@ static void take_strings(struct options *options, const struct raw *raw)
 {
 	char *const strings[OPTIONS_STRINGS] = {
 		raw->root,           raw->undo_output,  raw->carrier, raw->runtime,
-		raw->runtime_source, raw->library_path, raw->preload,
+		raw->runtime_source, raw->library_path, raw->preload, raw->base,
 	};
 
 	memcpy(options->strings, strings, sizeof(strings));
@@ -100,7 +120,8 @@ static void fill(struct options *options, const struct raw *raw)
 {
 	bool digest = raw->md5 || raw->sha || raw->sha256;
 
-	options->action = raw->undo     ? ACTION_UNDO
+	options->action = raw->base     ? ACTION_RELOCATE
+			  : raw->undo   ? ACTION_UNDO
 			  : digest      ? ACTION_DIGEST
 			  : raw->verify ? ACTION_VERIFY
 					: ACTION_PRELINK;
@@ -165,6 +186,8 @@ enum options_result options_parse(int argc, const char **argv, struct options *r
 		  NULL },
 		{ "sha256", 0, POPT_ARG_NONE, &raw.sha256, 0,
 		  "check; print the original's SHA-256 digest", NULL },
+		{ "reloc-only", 'r', POPT_ARG_STRING, &raw.base, 0,
+		  "only shift libraries to addresses from ADDR on", "ADDR" },
 		{ "dry-run", 'n', POPT_ARG_NONE, &raw.dry_run, 0,
 		  "say what would be done, change nothing", NULL },
 		{ "force", 'f', POPT_ARG_NONE, &raw.force, 0,
@@ -215,6 +238,8 @@ enum options_result options_parse(int argc, const char **argv, struct options *r
 		return OPTIONS_DONE;
 	if (!read_files(context, options))
 		return wrong("out of memory");
+	if (raw.base && !read_address(raw.base, &options->base))
+		return wrong("--reloc-only needs an address, not \"%s\"", raw.base);
 	result = check_combinations(&raw, options->file_count);
 	if (result == OPTIONS_RUN)
 		fill(options, &raw);

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "system/run.h"
 
@@ -12,9 +13,10 @@ enum action {
 	ACTION_UNDO,
 	ACTION_VERIFY, /* check, and write the original or a line for each file */
 	ACTION_DIGEST, /* check, and write a digest of the original */
+	ACTION_RELOCATE,
 };
 
-enum { OPTIONS_STRINGS = 7 };
+enum { OPTIONS_STRINGS = 8 };
 
 /* Everything that was asked for; release it with options_free. */
 struct options {
@@ -23,6 +25,7 @@ struct options {
 	bool all, verbose, json;
 	enum fp_digest digest;
 	const char *undo_output; /* null: in place */
+	uint64_t base;           /* of the first library, for ACTION_RELOCATE */
 	char **files;
 	size_t file_count;
 	char *strings[OPTIONS_STRINGS]; /* owned; what run and undo_output point to */

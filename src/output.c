@@ -120,10 +120,9 @@ static void say_json(struct output *output, json_t *object)
 static const char *action_name(const struct output *output)
 {
 	static const char *const names[] = {
-		[ACTION_PRELINK] = "prelink",
-		[ACTION_UNDO] = "undo",
-		[ACTION_VERIFY] = "verify",
-		[ACTION_DIGEST] = "digest",
+		[ACTION_PRELINK] = "prelink",   [ACTION_UNDO] = "undo",
+		[ACTION_VERIFY] = "verify",     [ACTION_DIGEST] = "digest",
+		[ACTION_RELOCATE] = "relocate",
 	};
 
 	return names[output->options->action];
@@ -225,6 +224,35 @@ void output_prelinked(struct output *output, const char *file,
 			    : options->run.dry_run ? "would be prelinked"
 						   : "prelinked",
 			    result);
+	}
+}
+
+void output_shifted(struct output *output, const char *file,
+		    const struct fp_relocate_result *result)
+{
+	const struct options *options = output->options;
+	bool unchanged = result->outcome == FP_OUTCOME_UNCHANGED;
+	json_t *record;
+
+	if (unchanged)
+		output->unchanged++;
+	else
+		output->done++;
+	if (options->json) {
+		record = file_record(output, file, unchanged ? "unchanged" : "shifted");
+		if (record)
+			json_object_update_new(
+				record,
+				json_pack("{s:I, s:I, s:I}", "base", (json_int_t)result->base,
+					  "original_size", (json_int_t)result->original_size,
+					  "added_size", (json_int_t)result->added_size));
+		say_json(output, record);
+	} else if (options->verbose || options->run.dry_run) {
+		say(output, "%s: %s 0x%" PRIx64 ", +%" PRIu64 " kB", file,
+		    unchanged              ? "unchanged at"
+		    : options->run.dry_run ? "would be shifted to"
+					   : "shifted to",
+		    result->base, kilobytes(result->added_size));
 	}
 }
 
@@ -386,6 +414,12 @@ void output_summary(struct output *output, const struct fp_carrier_result *carri
 	if (options->action == ACTION_UNDO) {
 		say(output, "%zu %s, %zu skipped", output->done,
 		    options->run.dry_run ? "to restore" : "restored", output->skipped);
+		return;
+	}
+	if (options->action == ACTION_RELOCATE) {
+		say(output, "%zu %s, %zu unchanged, %zu skipped", output->done,
+		    options->run.dry_run ? "to shift" : "shifted", output->unchanged,
+		    output->skipped);
 		return;
 	}
 	format_carrier(output, carrier, text, sizeof(text));

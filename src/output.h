@@ -23,6 +23,8 @@ void output_progress(struct output *output, const char *file);
 /* What became of FILE. */
 void output_prelinked(struct output *output, const char *file,
 		      const struct fp_program_result *result);
+void output_shifted(struct output *output, const char *file,
+		    const struct fp_relocate_result *result);
 void output_restored(struct output *output, const char *file);
 void output_intact(struct output *output, const char *file);
 void output_digest(struct output *output, const char *file, const char *digest);
@@ -32,7 +34,7 @@ void output_skipped(struct output *output, const char *file, const struct fp_why
 /* A run ended before FILE and LEFT - 1 more files. */
 void output_interrupted(struct output *output, const char *file, size_t left);
 
-/* The last line of a prelinking or undo run. */
+/* The last line of a run that writes. */
 void output_summary(struct output *output, const struct fp_carrier_result *carrier);
 
 /* What stopped the whole run. */

@@ -370,6 +370,24 @@ const Elf64_Shdr *fp_object_section(const struct fp_object *object, const char *
 	return NULL;
 }
 
+uint64_t fp_object_trailing(const struct fp_object *object)
+{
+	fp_off end = object->ehdr->e_phoff + object->phnum * sizeof(Elf64_Phdr);
+
+	if (!object->shnum)
+		return 0;
+	if (object->ehdr->e_shoff + object->shnum * sizeof(Elf64_Shdr) > end)
+		end = object->ehdr->e_shoff + object->shnum * sizeof(Elf64_Shdr);
+	for (unsigned i = 0; i < object->phnum; i++)
+		if (object->phdr[i].p_offset + object->phdr[i].p_filesz > end)
+			end = object->phdr[i].p_offset + object->phdr[i].p_filesz;
+	for (unsigned i = 1; i < object->shnum; i++)
+		if (object->shdr[i].sh_type != SHT_NOBITS &&
+		    object->shdr[i].sh_offset + object->shdr[i].sh_size > end)
+			end = object->shdr[i].sh_offset + object->shdr[i].sh_size;
+	return object->size - end;
+}
+
 bool fp_object_is_program(const struct fp_object *object)
 {
 	if (object->ehdr->e_type == ET_EXEC)

@@ -28,11 +28,26 @@ enum {
 	FP_CLASS_COPY = 2, /* the executable's own symbols do not count */
 };
 
+/* Whether the addend is an address in the object itself, so that it moves when the object is shifted. */
+enum fp_addend {
+	FP_ADDEND_NUMBER = 0, /* never */
+	FP_ADDEND_ADDRESS,    /* always */
+	FP_ADDEND_OF_NONE,    /* without a symbol (index 0): then the loader adds only the bias */
+	FP_ADDEND_MISSING, /* without a symbol the value is the bias, which nothing here can shift */
+};
+
 struct fp_reloc_type {
 	enum fp_reloc_kind kind;
 	uint8_t size;         /* bytes written at r_offset; 0: as many as the symbol has */
 	uint8_t lookup_class; /* FP_CLASS_* */
 	bool has_symbol;
+	enum fp_addend addend;
+};
+
+/* A tag of the dynamic section that only this machine has. */
+struct fp_machine_tag {
+	int64_t tag;
+	bool is_address;
 };
 
 /* What the engine must know of a machine. */
@@ -41,6 +56,10 @@ struct fp_machine {
 	const struct fp_reloc_type *types;
 	size_t type_count;
 	uint32_t relative_type;
+	const struct fp_machine_tag *tags;
+	size_t tag_count;
+	uint64_t page_size;
+	uint64_t window_start, window_end; /* where shifted libraries may lie */
 };
 
 /* The machine with e_machine ELF_MACHINE, or null. */

@@ -10,18 +10,28 @@
 
 static const struct fp_reloc_type types[] = {
 	[R_X86_64_NONE] = { .kind = FP_RELOC_NONE },
-	[R_X86_64_64] = { .kind = FP_RELOC_WORD, .size = 8, .has_symbol = true },
-	[R_X86_64_GLOB_DAT] = { .kind = FP_RELOC_SLOT, .size = 8, .has_symbol = true },
+	[R_X86_64_64] = { .kind = FP_RELOC_WORD,
+			  .size = 8,
+			  .has_symbol = true,
+			  .addend = FP_ADDEND_OF_NONE },
+	[R_X86_64_GLOB_DAT] = { .kind = FP_RELOC_SLOT,
+				.size = 8,
+				.has_symbol = true,
+				.addend = FP_ADDEND_MISSING },
 	[R_X86_64_JUMP_SLOT] = { .kind = FP_RELOC_JUMP_SLOT,
 				 .size = 8,
 				 .lookup_class = FP_CLASS_PLT,
-				 .has_symbol = true },
-	[R_X86_64_RELATIVE] = { .kind = FP_RELOC_RELATIVE, .size = 8 },
-	[R_X86_64_RELATIVE64] = { .kind = FP_RELOC_OTHER, .size = 8 },
+				 .has_symbol = true,
+				 .addend = FP_ADDEND_MISSING },
+	[R_X86_64_RELATIVE] = { .kind = FP_RELOC_RELATIVE, .size = 8, .addend = FP_ADDEND_ADDRESS },
+	[R_X86_64_RELATIVE64] = { .kind = FP_RELOC_OTHER, .size = 8, .addend = FP_ADDEND_ADDRESS },
 	[R_X86_64_COPY] = { .kind = FP_RELOC_COPY,
 			    .lookup_class = FP_CLASS_COPY,
-			    .has_symbol = true },
-	[R_X86_64_IRELATIVE] = { .kind = FP_RELOC_IRELATIVE, .size = 8 },
+			    .has_symbol = true,
+			    .addend = FP_ADDEND_MISSING },
+	[R_X86_64_IRELATIVE] = { .kind = FP_RELOC_IRELATIVE,
+				 .size = 8,
+				 .addend = FP_ADDEND_ADDRESS },
 	[R_X86_64_DTPMOD64] = { .kind = FP_RELOC_TLS,
 				.size = 8,
 				.lookup_class = FP_CLASS_PLT,
@@ -38,10 +48,23 @@ static const struct fp_reloc_type types[] = {
 			       .size = 16,
 			       .lookup_class = FP_CLASS_PLT,
 			       .has_symbol = true },
-	[R_X86_64_32] = { .kind = FP_RELOC_OTHER, .size = 4, .has_symbol = true },
-	[R_X86_64_PC32] = { .kind = FP_RELOC_OTHER, .size = 4, .has_symbol = true },
+	[R_X86_64_32] = { .kind = FP_RELOC_OTHER,
+			  .size = 4,
+			  .has_symbol = true,
+			  .addend = FP_ADDEND_MISSING },
+	[R_X86_64_PC32] = { .kind = FP_RELOC_OTHER,
+			    .size = 4,
+			    .has_symbol = true,
+			    .addend = FP_ADDEND_OF_NONE },
 	[R_X86_64_SIZE32] = { .kind = FP_RELOC_OTHER, .size = 4, .has_symbol = true },
 	[R_X86_64_SIZE64] = { .kind = FP_RELOC_OTHER, .size = 8, .has_symbol = true },
+};
+
+/* psABI, table "Additional Dynamic Section Entries" (DT_X86_64_PLT and its companions). */
+static const struct fp_machine_tag tags[] = {
+	{ 0x70000000, true },  /* DT_X86_64_PLT */
+	{ 0x70000001, false }, /* DT_X86_64_PLTSZ */
+	{ 0x70000003, false }, /* DT_X86_64_PLTENT */
 };
 
 const struct fp_machine fp_machine_x86_64 = {
@@ -49,4 +72,10 @@ const struct fp_machine fp_machine_x86_64 = {
 	.types = types,
 	.type_count = sizeof(types) / sizeof(types[0]),
 	.relative_type = R_X86_64_RELATIVE,
+	.tags = tags,
+	.tag_count = sizeof(tags) / sizeof(tags[0]),
+	.page_size = 4096,
+	/* The sanitizers leave this window alone. */
+	.window_start = 0x3000000000,
+	.window_end = 0x4000000000,
 };

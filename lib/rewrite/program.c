@@ -194,25 +194,14 @@ static fp_addr free_address(const struct fp_object *object)
 	return (end + PAGE - 1) & ~(fp_addr)(PAGE - 1);
 }
 
-/* Data behind the last section and header belongs to somebody who finds it by the file's end. */
+/* Data behind the ELF image belongs to somebody who finds it by the file's end. */
 static int check_payload(const struct rewriter *rewriter)
 {
-	const struct fp_object *object = rewriter->original;
-	fp_off end = object->ehdr->e_phoff + object->phnum * sizeof(Elf64_Phdr);
+	uint64_t trailing = fp_object_trailing(rewriter->original);
 
-	if (object->shnum && object->ehdr->e_shoff + object->shnum * sizeof(Elf64_Shdr) > end)
-		end = object->ehdr->e_shoff + object->shnum * sizeof(Elf64_Shdr);
-	for (unsigned i = 0; i < object->phnum; i++)
-		if (object->phdr[i].p_offset + object->phdr[i].p_filesz > end)
-			end = object->phdr[i].p_offset + object->phdr[i].p_filesz;
-	for (unsigned i = 1; i < object->shnum; i++)
-		if (object->shdr[i].sh_type != SHT_NOBITS &&
-		    object->shdr[i].sh_offset + object->shdr[i].sh_size > end)
-			end = object->shdr[i].sh_offset + object->shdr[i].sh_size;
-	/* Without section headers nobody knows what the rest is: often the tables strip left behind. */
-	if (object->shnum && object->size - end > MAX_PADDING)
-		return fp_why_set(rewriter->why, FP_REASON_PAYLOAD, object->path, "%llu bytes",
-				  (unsigned long long)(object->size - end));
+	if (trailing > MAX_PADDING)
+		return fp_why_set(rewriter->why, FP_REASON_PAYLOAD, rewriter->original->path,
+				  "%llu bytes", (unsigned long long)trailing);
 	return 0;
 }
 

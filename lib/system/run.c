@@ -13,18 +13,10 @@
 #include "../rewrite/commit.h"
 #include "../rewrite/program.h"
 #include "../rewrite/table.h"
+#include "internal.h"
 #include "policy.h"
 #include "prove.h"
 #include "scan.h"
-
-struct fp_run {
-	struct fp_run_options options;
-	const char *root; /* without a slash at its end; null: "/" */
-	const char *runtime;
-	struct fp_loader *loader;
-	struct fp_carrier_result carrier;
-	struct fp_arena arena;
-};
 
 int fp_run_new(const struct fp_run_options *options, struct fp_run **ret_run, struct fp_why *why)
 {
@@ -75,8 +67,7 @@ const struct fp_carrier_result *fp_run_carrier(const struct fp_run *run)
 	return &run->carrier;
 }
 
-/* PATH as seen inside the root: names may be given with the root's prefix or without it. */
-static const char *inside(const struct fp_run *run, const char *path)
+const char *fp_run_inside(const struct fp_run *run, const char *path)
 {
 	size_t length = run->root ? strlen(run->root) : 0;
 
@@ -190,9 +181,7 @@ static int install_runtime(struct fp_run *run, struct fp_why *why)
 	return error;
 }
 
-/* The original of OBJECT: itself, or, when it carries undo data, what that restores.  *RET_ORIGINAL is to be closed when
-   it is not OBJECT; BUFFER holds its bytes. */
-static int open_original(struct fp_object *object, struct fp_buffer *buffer,
+int fp_run_open_original(struct fp_object *object, struct fp_buffer *buffer,
 			 struct fp_object **ret_original, struct fp_why *why)
 {
 	int error;
@@ -212,7 +201,7 @@ static int install_carrier(struct fp_run *run, const struct fp_closure *closure,
 {
 	struct fp_object *object = closure->members[index].object, *original = NULL;
 	struct fp_buffer restored = { 0 }, file = { 0 };
-	int error = open_original(object, &restored, &original, why);
+	int error = fp_run_open_original(object, &restored, &original, why);
 
 	if (!error)
 		error = fp_carrier_rewrite(original, run->runtime, &file, why);
@@ -282,7 +271,7 @@ static int rewrite_program(struct fp_run *run, const struct fp_closure *closure,
 	struct fp_object *program = closure->members[0].object, *original = NULL;
 	struct fp_buffer restored = { 0 }, table = { 0 }, file = { 0 };
 	struct fp_table_counts counts = { 0 };
-	int error = open_original(program, &restored, &original, why);
+	int error = fp_run_open_original(program, &restored, &original, why);
 
 	if (!error)
 		error = fp_table_build(closure, carrier, &table, &counts, why);
@@ -367,7 +356,7 @@ int fp_run_prelink(struct fp_run *run, const char *path, struct fp_program_resul
 	int error;
 
 	*result = (struct fp_program_result){ 0 };
-	path = inside(run, path);
+	path = fp_run_inside(run, path);
 	error = fp_closure_build(run->loader, path, &closure, why);
 	if (!error)
 		error = prelink(run, &closure, path, result, why);
@@ -380,7 +369,7 @@ int fp_run_undo(struct fp_run *run, const char *path, const char *output, struct
 {
 	struct fp_object *object;
 	struct fp_buffer original = { 0 };
-	int error = fp_loader_open(run->loader, inside(run, path), &object, why);
+	int error = fp_loader_open(run->loader, fp_run_inside(run, path), &object, why);
 
 	if (error)
 		return error;
@@ -390,7 +379,7 @@ int fp_run_undo(struct fp_run *run, const char *path, const char *output, struct
 	else if (!error && !run->options.dry_run)
 		error = fp_commit(object->path, &object->stat, original.bytes, original.size, why);
 	if (!error && !output)
-		fp_loader_forget(run->loader, inside(run, path));
+		fp_loader_forget(run->loader, fp_run_inside(run, path));
 	fp_buffer_free(&original);
 	return error;
 }
@@ -431,7 +420,7 @@ static int read_plain(const char *path, unsigned char **ret_bytes, size_t *ret_s
 int fp_run_original(struct fp_run *run, const char *path, enum fp_plain plain,
 		    unsigned char **ret_bytes, size_t *ret_size, struct fp_why *why)
 {
-	const char *within = inside(run, path), *host = on_host(run, within);
+	const char *within = fp_run_inside(run, path), *host = on_host(run, within);
 	struct fp_object *object;
 	struct fp_buffer original = { 0 };
 	struct fp_why opening = { 0 };

@@ -63,6 +63,19 @@ int fp_run_prelink(struct fp_run *run, const char *path, struct fp_program_resul
 /* What was done about the carrier and the runtime so far. */
 const struct fp_carrier_result *fp_run_carrier(const struct fp_run *run);
 
+/* Where a library was shifted to. */
+struct fp_relocate_result {
+	enum fp_outcome outcome;
+	uint64_t base;
+	uint64_t next; /* the first address behind it that another library may have */
+	uint64_t original_size, added_size; /* bytes of the file */
+};
+
+/* Shifts the library PATH in place so that ld.so loads it at BASE where that is free.  A library that is prelinked
+   already is shifted from its original. */
+int fp_run_relocate(struct fp_run *run, const char *path, uint64_t base,
+		    struct fp_relocate_result *result, struct fp_why *why);
+
 /* Restores the original of PATH in place, or into the new file OUTPUT when that is not null (mode, owner and
    times are those of PATH). */
 int fp_run_undo(struct fp_run *run, const char *path, const char *output, struct fp_why *why);

@@ -291,6 +291,7 @@ static void object_save(FILE *output, uint64_t address, int index, uint64_t vdso
 	record.end = (map.l_addr + high + PAGE - 1) & -(uint64_t)PAGE;
 	uint64_t zero = index == 0 ? 0 : low;
 	record.origin = map.l_addr + zero;
+	record.linked = zero;
 	const Elf64_Phdr *segment = file_segment(&file, PT_DYNAMIC);
 	if (segment) {
 		record.dynamic = segment->p_vaddr - zero;

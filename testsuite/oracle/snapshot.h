@@ -22,6 +22,7 @@ struct object_record {
 	uint64_t origin, end; /* end: of the last segment, rounded to pages */
 	uint64_t first;       /* address of the first segment, rounded down */
 	uint64_t link_map;
+	uint64_t linked; /* what the object's own headers call the address at origin */
 	uint64_t dynamic, dynamic_size; /* offset from origin; bytes */
 	uint64_t relro, relro_size;     /* likewise */
 	uint32_t name_size, string_size, segment_count, slot_count;

@@ -1,0 +1,26 @@
+/* internal.h - shared by the files of lib/system only. */
+#ifndef FP_SYSTEM_INTERNAL_H
+#define FP_SYSTEM_INTERNAL_H
+
+#include "../graph/closure.h"
+#include "../rewrite/undo.h"
+#include "run.h"
+
+struct fp_run {
+	struct fp_run_options options;
+	const char *root; /* without a slash at its end; null: "/" */
+	const char *runtime;
+	struct fp_loader *loader;
+	struct fp_carrier_result carrier;
+	struct fp_arena arena;
+};
+
+/* PATH as seen inside the root: names may be given with the root's prefix or without it. */
+const char *fp_run_inside(const struct fp_run *run, const char *path);
+
+/* The original of OBJECT: itself, or, when it carries undo data, what that restores.  *RET_ORIGINAL is to be closed when
+   it is not OBJECT; BUFFER holds its bytes. */
+int fp_run_open_original(struct fp_object *object, struct fp_buffer *buffer,
+			 struct fp_object **ret_original, struct fp_why *why);
+
+#endif
