@@ -514,6 +514,20 @@ def test_prelinked_where_a_shifted_library_is_displaced(case):
     assert addresses(case)["libbase.so"] != 0
 
 
+@pytest.mark.root
+def test_in_a_root(root):
+    """Named with or without the root in front; everything is undone by -u -a."""
+    names = [SYSTEM + "libz.so.1", SYSTEM + "libgmp.so.10"]
+    root.add(*names)
+    original = root.digests()
+    done = fastprelink(f"--root={root.path}", "-r", hex(BASE), "-v", names[0], root.host(names[1]))
+    assert "2 shifted" in done.stdout
+    first = Path(str(root.path) + str(Path(names[0]).resolve()))
+    assert elf_base(first) == BASE and len(files.changed(original, root.digests())) == 2
+    assert "2 restored" in fastprelink(f"--root={root.path}", "-u", "-a").stdout
+    assert root.digests() == original
+
+
 # What is refused
 
 def test_programs_are_refused(sampler):
