@@ -2,8 +2,8 @@
    SPDX-License-Identifier: 0BSD
 
    Every page of a private file mapping costs a page fault and a copy when it is first written.  One system call does
-   that for a whole range at a fraction of the cost; a large range is cheaper still as anonymous memory in huge
-   pages, filled from the file.  But where huge pages are scarce the kernel moves memory around to make one, which takes
+   that for a whole range at a fraction of the cost; the huge pages in a large range are cheaper still as anonymous
+   memory, filled from the file.  But where huge pages are scarce the kernel moves memory around to make one, which takes
    longer than all the rest; so they are used only where plenty are free.  All of it is optional: where a call fails the
    pages are simply written. */
 #include "rt.h"
@@ -12,7 +12,6 @@ enum {
 	PAGE = 4096,
 	HUGE_PAGE = 2 * 1024 * 1024,
 	MIN_TOTAL = 128,            /* pages: fewer are not worth looking at /proc */
-	MIN_REPLACED = 1024 * 1024, /* bytes: from here on anonymous memory is worth the calls */
 	HUGE_ORDER = 9,             /* a huge page is 2^9 pages */
 	MIN_FREE = 256,             /* huge pages that must be free for some to be taken */
 	READ_WRITE = 3,             /* PROT_READ | PROT_WRITE */
@@ -108,8 +107,8 @@ static long open_mapped(const struct fp_table_object *object, const struct link_
 	return -1;
 }
 
-/* Replaces SIZE bytes at START by anonymous memory with the same contents.  The new memory is complete before the
-   mapping of the file goes away, and lies as START does in its huge page, so that whole huge pages can move. */
+/* Replaces SIZE bytes at START, whole huge pages, by anonymous memory with the same contents.  The new memory is complete
+   before the mapping of the file goes away, and stands in huge pages too, so that these move as they are. */
 static int replace_range(const struct fp_table_object *object, const struct link_map *map,
 			 uint64_t start, uint64_t size, uint64_t offset)
 {
@@ -120,7 +119,7 @@ static int replace_range(const struct fp_table_object *object, const struct link
 	area = system_call(CALL_MMAP, 0, (long)(size + HUGE_PAGE), READ_WRITE, PRIVATE_ANONYMOUS,
 			   -1, 0);
 	if (area > 0) {
-		copy = area + (long)((start - (uint64_t)area) % HUGE_PAGE);
+		copy = (area + HUGE_PAGE - 1) & -(long)HUGE_PAGE;
 		system_call(CALL_MADVISE, copy, (long)size, ADVICE_HUGE_PAGE, 0, 0, 0);
 		if (system_call(CALL_PREAD, file, copy, (long)size, (long)offset, 0, 0) ==
 		    (long)size)
@@ -130,6 +129,27 @@ static int replace_range(const struct fp_table_object *object, const struct link
 	}
 	close_file(file);
 	return moved == (long)start;
+}
+
+static int populate(uint64_t start, uint64_t end)
+{
+	return start == end || system_call(CALL_MADVISE, (long)start, (long)(end - start),
+					   ADVICE_POPULATE_WRITE, 0, 0, 0) == 0;
+}
+
+/* Prepares one range; 0 when the kernel does not know how. */
+static int prepare_range(const struct fp_table_object *object, const struct link_map *map,
+			 const struct fp_table_fill *fill, int replace)
+{
+	uint64_t start = map->l_addr + fill->start, end = start + (uint64_t)fill->page_count * PAGE;
+	uint64_t huge_start = (start + HUGE_PAGE - 1) & -(uint64_t)HUGE_PAGE;
+	uint64_t huge_end = end & -(uint64_t)HUGE_PAGE;
+
+	if (replace && fill->file_offset != FP_NOT_REPLACEABLE && huge_start < huge_end &&
+	    replace_range(object, map, huge_start, huge_end - huge_start,
+			  fill->file_offset + (huge_start - start)))
+		return populate(start, huge_start) && populate(huge_end, end);
+	return populate(start, end);
 }
 
 void prepare_pages(const struct fp_table *table, const struct link_map *const *maps)
@@ -149,18 +169,9 @@ void prepare_pages(const struct fp_table *table, const struct link_map *const *m
 	}
 	if (total < MIN_TOTAL || !is_unfiltered())
 		return;
-	replace = largest >= MIN_REPLACED && free_huge_pages() >= MIN_FREE;
-	for (uint32_t i = 0; i < table->fill_count; i++) {
-		const struct link_map *map = maps[fills[i].object];
-		uint64_t start = map->l_addr + fills[i].start,
-			 size = (uint64_t)fills[i].page_count * PAGE;
-
-		if (replace && size >= MIN_REPLACED && fills[i].file_offset != FP_NOT_REPLACEABLE &&
-		    replace_range(&objects[fills[i].object], map, start, size,
-				  fills[i].file_offset))
-			continue;
-		if (system_call(CALL_MADVISE, (long)start, (long)size, ADVICE_POPULATE_WRITE, 0, 0,
-				0) < 0)
+	replace = largest >= HUGE_PAGE && free_huge_pages() >= MIN_FREE;
+	for (uint32_t i = 0; i < table->fill_count; i++)
+		if (!prepare_range(&objects[fills[i].object], maps[fills[i].object], &fills[i],
+				   replace))
 			return;
-	}
 }
