@@ -75,6 +75,7 @@ lib_libfastprelink_a_SOURCES = \
 	lib/system/prove.c \
 	lib/system/prove.h \
 	lib/system/relocate.c \
+	lib/system/replace.c \
 	lib/system/run.c \
 	lib/system/run.h \
 	lib/system/scan.c \

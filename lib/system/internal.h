@@ -23,4 +23,10 @@ const char *fp_run_inside(const struct fp_run *run, const char *path);
 int fp_run_open_original(struct fp_object *object, struct fp_buffer *buffer,
 			 struct fp_object **ret_original, struct fp_why *why);
 
+/* Replaces OBJECT, the file NAME inside the root, by FILE, after its undo data have been seen to give back ORIGINAL.  In a dry run
+   only the latter is done. */
+int fp_run_replace(struct fp_run *run, const char *name, const struct fp_object *object,
+		   const struct fp_object *original, const struct fp_buffer *file,
+		   struct fp_why *why);
+
 #endif

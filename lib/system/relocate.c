@@ -1,49 +1,20 @@
 /* relocate.c - gives one library a fixed address. */
-#include <errno.h>
 #include <string.h>
 
 #include "../rewrite/carrier.h"
-#include "../rewrite/commit.h"
 #include "../rewrite/shift.h"
 #include "internal.h"
 #include "policy.h"
-
-/* Whether the undo data of FILE gives back ORIGINAL: the last look before the file is replaced. */
-static int check_undo(const struct fp_object *original, const struct fp_buffer *file,
-		      struct fp_why *why)
-{
-	struct fp_object *object = NULL;
-	struct fp_buffer restored = { 0 };
-	int error = fp_object_from_memory(original->path, file->bytes, file->size, &object, why);
-
-	if (!error)
-		error = fp_undo_restore(object, &restored, why);
-	if (!error && (restored.size != original->size ||
-		       memcmp(restored.bytes, original->image, restored.size) != 0))
-		error = fp_why_set(why, FP_REASON_MALFORMED, original->path,
-				   "it could not be restored");
-	fp_buffer_free(&restored);
-	fp_object_close(object);
-	return error;
-}
 
 static int replace(struct fp_run *run, const char *path, struct fp_object *object,
 		   const struct fp_object *original, const struct fp_buffer *file,
 		   struct fp_relocate_result *result, struct fp_why *why)
 {
-	int error;
-
 	if (file->size == object->size && memcmp(file->bytes, object->image, file->size) == 0) {
 		result->outcome = FP_OUTCOME_UNCHANGED;
 		return 0;
 	}
-	error = check_undo(original, file, why);
-	if (!error && !run->options.dry_run) {
-		error = fp_commit(object->path, &object->stat, file->bytes, file->size, why);
-		if (!error)
-			fp_loader_forget(run->loader, path);
-	}
-	return error;
+	return fp_run_replace(run, path, object, original, file, why);
 }
 
 int fp_run_relocate(struct fp_run *run, const char *path, uint64_t base,

@@ -181,20 +181,6 @@ static int install_runtime(struct fp_run *run, struct fp_why *why)
 	return error;
 }
 
-int fp_run_open_original(struct fp_object *object, struct fp_buffer *buffer,
-			 struct fp_object **ret_original, struct fp_why *why)
-{
-	int error;
-
-	*ret_original = object;
-	if (!fp_undo_present(object))
-		return 0;
-	error = fp_undo_restore(object, buffer, why);
-	return error ? error
-		     : fp_object_from_memory(object->path, buffer->bytes, buffer->size,
-					     ret_original, why);
-}
-
 /* Replaces the carrier by one with the current stub, after programs have run with it. */
 static int install_carrier(struct fp_run *run, const struct fp_closure *closure, size_t index,
 			   struct fp_why *why)
@@ -208,7 +194,8 @@ static int install_carrier(struct fp_run *run, const struct fp_closure *closure,
 	if (!error && !run->options.dry_run) {
 		error = fp_prove_carrier(closure, index, run->root, file.bytes, file.size, why);
 		if (!error)
-			error = fp_commit(object->path, &object->stat, file.bytes, file.size, why);
+			error = fp_run_replace(run, closure->members[index].name, object, original,
+					       &file, why);
 	}
 	if (!error)
 		run->carrier.added_size = file.size - original->size;
@@ -244,10 +231,7 @@ static int ensure_carrier(struct fp_run *run, const struct fp_closure *closure, 
 	if (error)
 		return error;
 	run->carrier.outcome = FP_OUTCOME_DONE;
-	if (!run->options.dry_run) {
-		fp_loader_forget(run->loader, member->name);
-		*ret_replaced = true;
-	}
+	*ret_replaced = !run->options.dry_run;
 	return 0;
 }
 
@@ -284,11 +268,9 @@ static int rewrite_program(struct fp_run *run, const struct fp_closure *closure,
 		if (file.size == program->size &&
 		    memcmp(file.bytes, program->image, file.size) == 0) {
 			result->outcome = FP_OUTCOME_UNCHANGED;
-		} else if (!run->options.dry_run) {
-			error = fp_commit(program->path, &program->stat, file.bytes, file.size,
-					  why);
-			if (!error)
-				fp_loader_forget(run->loader, closure->members[0].name);
+		} else {
+			error = fp_run_replace(run, closure->members[0].name, program, original,
+					       &file, why);
 		}
 	}
 	if (original != program)
