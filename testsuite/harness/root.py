@@ -12,6 +12,9 @@ from oracle import Oracle
 MS_RDONLY, MS_REMOUNT, MS_BIND, MNT_DETACH = 1, 32, 4096, 2
 LIBC = "usr/lib/x86_64-linux-gnu/libc.so.6"
 
+# Wherever the build would install it: a prefix below /tmp, say, is not looked at when files are compared.
+RUNTIME = "--runtime=/usr/lib/fastprelink/rt"
+
 
 class Root:
     """Mounts are this process's own (need.private_mounts), so even a killed session leaves none behind."""
@@ -112,10 +115,10 @@ class Root:
         return done
 
     def prelink(self, *programs, options=("-f",), status=0):
-        return fastprelink(f"--root={self.path}", *options, *programs, status=status)
+        return fastprelink(f"--root={self.path}", RUNTIME, *options, *programs, status=status)
 
     def undo(self, *programs):
-        return fastprelink(f"--root={self.path}", "-u", *(programs or ["-a"]))
+        return fastprelink(f"--root={self.path}", RUNTIME, "-u", *(programs or ["-a"]))
 
     def oracle(self, name, *command, env=None):
         return Oracle(self.path.with_name(self.path.name + "-" + name), command, {**(env or {}), **REQUIRE},
