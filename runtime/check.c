@@ -52,8 +52,8 @@ static enum fp_decline match_list(struct start *start, const struct r_debug *deb
 		       : FP_DECLINE_OBJECT_DIFFERS;
 }
 
-/* Pass two: each is the recorded build. */
-static enum fp_decline match_identities(struct start *start, const struct link_map *const *maps)
+/* Pass two: the dynamic sections, which ld.so has read, have the recorded shapes. */
+static enum fp_decline match_shapes(struct start *start, const struct link_map *const *maps)
 {
 	const struct fp_table_object *objects = table_objects(start->table);
 
@@ -65,11 +65,24 @@ static enum fp_decline match_identities(struct start *start, const struct link_m
 		start->differing = maps[i]->l_name;
 		while (entries < o->dynamic_count && dynamic[entries].d_tag != DT_NULL)
 			entries++;
-		if (entries != o->dynamic_count || dynamic[entries].d_tag != DT_NULL)
+		if (entries != o->dynamic_count || dynamic[entries].d_tag != DT_NULL ||
+		    fp_shape(dynamic, entries) != o->shape)
 			return FP_DECLINE_OBJECT_DIFFERS;
-		/* Only when the dynamic section is the recorded one are the bytes certain to be mapped. */
-		if (fp_shape(dynamic, entries) != o->shape ||
-		    fp_identity((const void *)(maps[i]->l_addr + o->identity_start),
+	}
+	return FP_ACCELERATED;
+}
+
+/* Pass three: each is the recorded build.  Only when the dynamic section is the recorded one are these bytes certain to be
+   mapped; and their pages are touched for the first time. */
+static enum fp_decline match_identities(struct start *start, const struct link_map *const *maps)
+{
+	const struct fp_table_object *objects = table_objects(start->table);
+
+	for (uint64_t i = 0; i < start->table->object_count; i++) {
+		const struct fp_table_object *o = &objects[i];
+
+		start->differing = maps[i]->l_name;
+		if (fp_identity((const void *)(maps[i]->l_addr + o->identity_start),
 				o->identity_size) != o->identity)
 			return FP_DECLINE_OBJECT_DIFFERS;
 	}
@@ -101,7 +114,9 @@ enum fp_decline check(struct start *start, const struct link_map **maps)
 	if ((uint64_t)start->stub - maps[table->carrier]->l_addr >=
 	    table_objects(table)[table->carrier].dynamic)
 		return FP_DECLINE_CARRIER;
-	decline = match_identities(start, maps);
+	decline = match_shapes(start, maps);
+	if (!decline)
+		decline = match_identities(start, maps);
 	if (decline)
 		return decline;
 	return fp_table_checksum(table) == table->checksum ? FP_ACCELERATED : FP_DECLINE_CHECKSUM;

@@ -23,6 +23,14 @@ enum {
 	READ_CLOEXEC = 0x80000,     /* O_RDONLY | O_CLOEXEC */
 };
 
+/* The stack may be small, so files are read a little at a time. */
+enum { CHUNK = 512 };
+
+struct text {
+	long file, at, size;
+	char chunk[CHUNK];
+};
+
 static long open_file(const char *path)
 {
 	return system_call(CALL_OPENAT, CURRENT_DIRECTORY, (long)path, READ_CLOEXEC, 0, 0, 0);
@@ -33,55 +41,67 @@ static void close_file(long file)
 	system_call(CALL_CLOSE, file, 0, 0, 0, 0, 0);
 }
 
+/* The next character, 0 at the end. */
+static char next_character(struct text *text)
+{
+	if (text->at == text->size) {
+		text->at = 0;
+		text->size = system_call(CALL_READ, text->file, (long)text->chunk, CHUNK, 0, 0, 0);
+		if (text->size <= 0) {
+			text->size = 0;
+			return 0;
+		}
+	}
+	return text->chunk[text->at++];
+}
+
 /* ld.so itself does not call madvise or mremap, so a seccomp filter may kill a process that does: they are used only
    where the kernel says that there is no filter. */
 static int is_unfiltered(void)
 {
 	static const char wanted[] = "\nSeccomp:\t0\n";
-	char status[3072];
-	long file = open_file("/proc/self/status"), size;
+	struct text text = { .file = open_file("/proc/self/status") };
+	unsigned matched = 0;
+	char c;
 
-	if (file < 0)
+	if (text.file < 0)
 		return 0;
-	size = system_call(CALL_READ, file, (long)status, sizeof(status), 0, 0, 0);
-	close_file(file);
-	for (long at = 0; at + (long)sizeof(wanted) - 1 <= size; at++) {
-		unsigned i = 0;
-
-		while (wanted[i] && status[at + i] == wanted[i])
-			i++;
-		if (!wanted[i])
-			return 1;
-	}
-	return 0;
+	/* Only the first character of what is wanted can start it anew. */
+	while (wanted[matched] && (c = next_character(&text)) != 0)
+		matched = c == wanted[matched] ? matched + 1 : c == wanted[0];
+	close_file(text.file);
+	return !wanted[matched];
 }
 
 /* How many huge pages are free, by /proc/buddyinfo: for each zone of memory a line "Node 0, zone Normal" and the numbers of
    free blocks of 1, 2, 4, ... pages. */
 static uint64_t free_huge_pages(void)
 {
-	char text[4096];
-	long file = open_file("/proc/buddyinfo"), size;
-	uint64_t total = 0;
+	struct text text = { .file = open_file("/proc/buddyinfo") };
+	uint64_t total = 0, number = 0;
 	unsigned order = 0;
+	char c, before = 0;
+	int in_number = 0;
 
-	if (file < 0)
+	if (text.file < 0)
 		return 0;
-	size = system_call(CALL_READ, file, (long)text, sizeof(text), 0, 0, 0);
-	close_file(file);
-	for (long at = 1; at < size; at++) {
-		uint64_t number = 0;
-
-		if (text[at] == ',')
+	do {
+		c = next_character(&text);
+		if (c >= '0' && c <= '9' && (in_number || before == ' ')) {
+			number = number * 10 + (uint64_t)(c - '0');
+			in_number = 1;
+		} else if (in_number) {
+			if (order >= HUGE_ORDER)
+				total += number << (order - HUGE_ORDER);
+			order++;
+			number = 0;
+			in_number = 0;
+		}
+		if (c == ',')
 			order = 0;
-		if (text[at - 1] != ' ' || text[at] < '0' || text[at] > '9')
-			continue;
-		for (; at < size && text[at] >= '0' && text[at] <= '9'; at++)
-			number = number * 10 + (uint64_t)(text[at] - '0');
-		if (order >= HUGE_ORDER)
-			total += number << (order - HUGE_ORDER);
-		order++;
-	}
+		before = c;
+	} while (c);
+	close_file(text.file);
 	return total;
 }
 
@@ -89,20 +109,25 @@ static uint64_t free_huge_pages(void)
    headers and build id, differs from the mapped one. */
 static long open_mapped(const struct fp_table_object *object, const struct link_map *map)
 {
-	uint64_t page[PAGE / 8];
+	uint64_t chunk[CHUNK / 8];
 	const uint64_t *mapped = (const uint64_t *)(map->l_addr + object->base);
 	long file = open_file(map->l_name);
+	unsigned same = 0;
 
 	if (file < 0)
 		return file;
-	if (system_call(CALL_PREAD, file, (long)page, PAGE, 0, 0, 0) == PAGE) {
+	while (same < PAGE / 8 &&
+	       system_call(CALL_READ, file, (long)chunk, CHUNK, 0, 0, 0) == CHUNK) {
 		unsigned i = 0;
 
-		while (i < PAGE / 8 && page[i] == mapped[i])
+		while (i < CHUNK / 8 && chunk[i] == mapped[same + i])
 			i++;
-		if (i == PAGE / 8)
-			return file;
+		if (i < CHUNK / 8)
+			break;
+		same += i;
 	}
+	if (same == PAGE / 8)
+		return file;
 	close_file(file);
 	return -1;
 }

@@ -62,11 +62,11 @@ static int starts_with(const char *text, const char *name, const char **ret_rest
 }
 
 /* Reads our own variables; a decline for those that change what ld.so resolves or reports (glibc
-   elf/rtld.c:process_envvars). */
+   elf/rtld.c:process_envvars).  The stub knows them by their first eight letters, and so do we. */
 static enum fp_decline read_environment(struct start *start)
 {
-	static const char changing[][16] = { "AUDIT=",       "BIND_NOT=", "DEBUG=",
-					     "DYNAMIC_WEAK", "PROFILE=",  "TRACE_" };
+	static const char changing[][16] = { "AUDIT", "BIND_NOT=", "DEBUG",
+					     "DYNAM", "PROFI",     "TRACE" };
 	enum fp_decline decline = FP_ACCELERATED;
 	const char *rest;
 

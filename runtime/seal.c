@@ -1,4 +1,4 @@
-/* seal.c - ends a runtime image with its checksum; a tool of the build.
+/* seal.c - writes its size into a runtime image and ends it with its checksum; a tool of the build.
    SPDX-License-Identifier: 0BSD */
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,12 +22,12 @@ int main(int argc, char **argv)
 	}
 	count = fread(words, 1, sizeof(words), file);
 	fclose(file);
-	/* The stub takes images smaller than its buffer. */
-	if (count < 16 || count > sizeof(words) - 16) {
+	if (count < 32 || count > sizeof(words) - 16) {
 		fprintf(stderr, "%s: %zu bytes do not make a runtime\n", argv[1], count);
 		return 1;
 	}
 	count = (count + 7) / 8;
+	words[2] = (count + 1) * 8;
 	words[count] = fp_runtime_checksum(words, count);
 	file = fopen(argv[2], "wb");
 	if (!file || fwrite(words, 8, count + 1, file) != count + 1 || fclose(file) != 0) {

@@ -12,13 +12,17 @@
 #define FP_SEGMENT_FLAGS 0x04600004	/* abi.h */
 #define PHDR_FLAGS 4			/* offset of p_flags */
 #define RUNTIME_MAX 16384		/* FP_MAX_RUNTIME_SIZE */
+#define HEADER_SIZE 24			/* magic, entry point, size */
+#define FRAME	    32			/* room for it */
 
+#define VARIABLES   8			/* the last two need a closer look */
 #define STACK_NEAR 0x100000		/* how far above the stack pointer argc may be */
 
 #define SYS_read   0
 #define SYS_close  3
 #define SYS_mmap   9
 #define SYS_munmap 11
+#define SYS_pread64 17
 #define SYS_openat 257
 
 	.text
@@ -30,7 +34,7 @@ fp_stub:
 	push	%r12
 	push	%r13
 	push	%r14
-	sub	$RUNTIME_MAX, %rsp	/* stack aligned: return address and five pushes */
+	sub	$FRAME, %rsp	/* stack aligned: return address and five pushes */
 
 	/* The anchor is a GOT slot for a variable of ld.so's that points to, or near, where the kernel put argc. */
 	lea	parameters(%rip), %rbx
@@ -77,7 +81,42 @@ fp_stub:
 	cmpl	$FP_SEGMENT_FLAGS, PHDR_FLAGS(%rdi)
 	jne	3b
 
-	/* Read the runtime, check it, map it. */
+	/* With one of these variables the runtime would decline; it need not be loaded for that, unless another one asks
+	   what it says (rt.c has the list too). */
+	mov	%r12, %rsi
+	xor	%edi, %edi
+.Lvariable:
+	lodsq
+	test	%rax, %rax
+	jz	.Ldecided
+	mov	(%rax), %rdx		/* behind the last string the kernel leaves the program's name and 8 bytes */
+	lea	variables(%rip), %r8
+	mov	$VARIABLES, %ecx
+4:	dec	%ecx
+	js	.Lvariable
+	cmp	(%r8,%rcx,8), %rdx
+	jne	4b
+	cmp	$VARIABLES - 2, %ecx
+	jb	.Ldeclining
+	mov	8(%rax), %edx
+	ja	5f
+	cmp	not(%rip), %edx		/* LD_BIND_NOT=, and not LD_BIND_NOW= */
+	jne	.Lvariable
+	jmp	.Ldeclining
+5:	cmp	ink(%rip), %edx		/* FASTPRELINK=0; anything else wants to hear of it */
+	jne	.Lload
+	cmpw	$'0', 12(%rax)
+	jne	.Lload
+.Ldeclining:
+	inc	%edi
+	jmp	.Lvariable
+.Ldecided:
+	test	%edi, %edi
+	jnz	.Lout
+.Lload:
+
+	/* Open the runtime.  Its header says how long it is; the file must end there, since a mapping that reaches
+	   beyond the end of its file would fault. */
 	mov	$SYS_openat, %eax
 	mov	$-100, %edi		/* AT_FDCWD; the path is absolute */
 	lea	12(%rbx), %rsi
@@ -86,38 +125,35 @@ fp_stub:
 	test	%eax, %eax
 	js	.Lout
 	mov	%eax, %ebp
+	xor	%r14d, %r14d		/* nothing mapped */
 	xor	%eax, %eax		/* SYS_read */
 	mov	%ebp, %edi
 	mov	%rsp, %rsi
-	mov	$RUNTIME_MAX, %edx
+	mov	$HEADER_SIZE, %edx
 	syscall
-	xor	%r14d, %r14d		/* nothing mapped */
-	cmp	$24, %rax
-	jl	.Lclose
-	cmp	$RUNTIME_MAX, %rax
-	jge	.Lclose
-	test	$7, %al
-	jnz	.Lclose
-	mov	%rsp, %rsi
-	lea	-8(%rsp,%rax), %rdi
-	mov	magic(%rip), %rdx
-	cmp	(%rsi), %rdx
+	cmp	$HEADER_SIZE, %rax
 	jne	.Lclose
-4:	xor	(%rsi), %rdx		/* fp_mix */
-	imul	factor(%rip), %rdx
-	mov	%rdx, %rcx
-	shr	$29, %rcx
-	xor	%rcx, %rdx
-	add	$8, %rsi
-	cmp	%rdi, %rsi
-	jb	4b
-	cmp	(%rsi), %rdx
+	mov	magic(%rip), %rdx
+	cmp	(%rsp), %rdx
+	jne	.Lclose
+	mov	16(%rsp), %rbx		/* size */
+	test	$7, %bl
+	jnz	.Lclose
+	lea	-HEADER_SIZE(%rbx), %rax
+	cmp	$RUNTIME_MAX - HEADER_SIZE, %rax
+	jae	.Lclose
+	mov	$SYS_pread64, %eax
+	mov	%ebp, %edi
+	mov	%rsp, %rsi
+	mov	$HEADER_SIZE, %edx
+	lea	-8(%rbx), %r10
+	syscall
+	cmp	$8, %rax
 	jne	.Lclose
 
-	mov	%rax, %rbx		/* size, for munmap */
-	mov	%rax, %rsi
 	mov	$SYS_mmap, %eax
 	xor	%edi, %edi
+	mov	%rbx, %rsi
 	mov	$5, %edx		/* PROT_READ | PROT_EXEC */
 	mov	$2, %r10d		/* MAP_PRIVATE */
 	mov	%ebp, %r8d
@@ -133,12 +169,28 @@ fp_stub:
 	test	%r14, %r14
 	jz	.Lout
 
+	/* Nothing of it runs unless its last word is the checksum of all others. */
+	mov	%r14, %rsi
+	lea	-8(%r14,%rbx), %rdi
+	mov	magic(%rip), %rdx
+6:	xor	(%rsi), %rdx		/* fp_mix */
+	imul	factor(%rip), %rdx
+	mov	%rdx, %rcx
+	shr	$29, %rcx
+	xor	%rcx, %rdx
+	add	$8, %rsi
+	cmp	%rdi, %rsi
+	jb	6b
+	cmp	(%rsi), %rdx
+	jne	.Lunmap
+
 	mov	%r13, %rdi
 	mov	%r12, %rsi
 	lea	fp_stub(%rip), %rdx
 	mov	8(%r14), %rax
 	add	%r14, %rax
 	call	*%rax
+.Lunmap:
 	mov	$SYS_munmap, %eax
 	mov	%r14, %rdi
 	mov	%rbx, %rsi
@@ -148,7 +200,7 @@ fp_stub:
 	lea	parameters(%rip), %rbx
 	movslq	4(%rbx), %rax
 	add	%rbx, %rax
-	add	$RUNTIME_MAX, %rsp
+	add	$FRAME, %rsp
 	pop	%r14
 	pop	%r13
 	pop	%r12
@@ -156,9 +208,14 @@ fp_stub:
 	pop	%rbx
 	jmp	*%rax			/* the original resolver returns to ld.so */
 
-	.balign	8
+	.balign	4
 magic:	.quad	0x4d49544e55525046	/* FP_RUNTIME_MAGIC */
 factor:	.quad	0x9e3779b97f4a7c15	/* fp_mix */
+variables:
+	.ascii	"LD_AUDIT", "LD_DEBUG", "LD_DYNAM", "LD_PROFI", "LD_TRACE", "GLIBC_TU"
+	.ascii	"LD_BIND_", "FASTPREL"
+not:	.ascii	"NOT="
+ink:	.ascii	"INK="
 	/* Filled in by the installer; the path of the runtime, ended by a null, follows. */
 	.globl	fp_stub_parameters
 fp_stub_parameters:

@@ -71,6 +71,11 @@ def test_runtime_has_a_flipped_bit(sampler, where):
     after(sampler, runtime_change(flip))
 
 
+@pytest.mark.parametrize("size", [0, 16, 24, 31, 32, 33, 4096, 8192, 16376, 16384, 1 << 20, 1 << 40, (1 << 64) - 8])
+def test_runtime_is_not_as_long_as_it_says(sampler, size):
+    after(sampler, runtime_change(lambda data: data[:16] + struct.pack("<Q", size) + data[24:]))
+
+
 def test_runtime_has_something_appended(sampler):
     sampler.prelink()
     with open(sampler.runtime, "ab") as stream:

@@ -217,6 +217,33 @@ def test_off_says_so_when_asked(sampler):
     assert done.stdout == ANSWER and not done.accelerated
 
 
+def opens_runtime(case, *variables):
+    """Whether a start with these variables reads the runtime at all."""
+    log = case.path / "calls"
+    settings = [word for variable in variables for word in ("-E", variable)]
+    done = case.run(prefix=["strace", "-o", log, "-e", "trace=openat", *settings])
+    assert done.stdout.endswith(ANSWER)
+    return str(case.runtime) in log.read_text()
+
+
+@pytest.mark.parametrize("variable", [
+    "FASTPRELINK=0", "LD_AUDIT=", "LD_BIND_NOT=1", "LD_DEBUG=unused", "LD_DYNAMIC_WEAK=1", "LD_PROFILE=libb.so",
+    "GLIBC_TUNABLES=glibc.malloc.check=0"])
+def test_what_declines_for_certain_does_not_load_the_runtime(sampler, variable):
+    sampler.prelink()
+    assert not opens_runtime(sampler, variable)
+    assert opens_runtime(sampler, variable, "FASTPRELINK_DEBUG=1")
+    assert opens_runtime(sampler, "FASTPRELINK_DEBUG=1", variable)
+
+
+@pytest.mark.parametrize("variable", [
+    "FASTPRELINK=00", "FASTPRELINK=", "FASTPRELINK=1", "FASTPRELIN=0", "LD_BIND_NOW=1", "LD_BIND_=NOT", "LD_LIBRARY_PATH_64=x",
+    "GLIBC_T=1", "LD_=1", "L=", "XLD_DEBUG=all"])
+def test_other_variables_do_load_it(sampler, variable):
+    sampler.prelink()
+    assert opens_runtime(sampler, variable)
+
+
 def test_silent_by_default(sampler):
     sampler.prelink()
     done = sampler.run()

@@ -17,7 +17,7 @@
 #define FP_TABLE_MAGIC   0x4b4e494c45525046ull
 #define FP_TABLE_VERSION 1u
 
-/* The runtime image starts with this word ("FPRUNTIM" in memory), then the offset of its entry point; its last
+/* The runtime image starts with this word ("FPRUNTIM" in memory), the offset of its entry point and its size in bytes; its last
    word is fp_runtime_checksum of all words before it. */
 #define FP_RUNTIME_MAGIC 0x4d49544e55525046ull
 
@@ -26,7 +26,7 @@ enum {
 	FP_MAX_OBJECTS = 2048,
 	FP_MAX_TARGETS = 250, /* objects that one holder's words lead to */
 	FP_MAX_IFUNCS = 1024,
-	FP_MAX_RUNTIME_SIZE = 16 * 1024, /* the stub reads it onto the stack */
+	FP_MAX_RUNTIME_SIZE = 16 * 1024,
 };
 
 struct fp_table {

@@ -142,7 +142,7 @@ static bool is_runtime(const unsigned char *bytes, size_t size)
 	const uint64_t *words = (const uint64_t *)bytes;
 
 	return size >= 32 && size % 8 == 0 && size < FP_MAX_RUNTIME_SIZE &&
-	       words[0] == FP_RUNTIME_MAGIC &&
+	       words[0] == FP_RUNTIME_MAGIC && words[2] == size &&
 	       fp_runtime_checksum(words, size / 8 - 1) == words[size / 8 - 1];
 }
 
