@@ -49,17 +49,24 @@ lib_libfastprelink_a_SOURCES = \
 	lib/rewrite/crc32.h \
 	lib/rewrite/digest.c \
 	lib/rewrite/digest.h \
+	lib/rewrite/holder.h \
 	lib/rewrite/image.c \
 	lib/rewrite/image.h \
+	lib/rewrite/natural.c \
+	lib/rewrite/natural.h \
 	lib/rewrite/pages.c \
 	lib/rewrite/pages.h \
 	lib/rewrite/program.c \
 	lib/rewrite/program.h \
 	lib/rewrite/relative.c \
 	lib/rewrite/relative.h \
+	lib/rewrite/rows.c \
+	lib/rewrite/runs.c \
 	lib/rewrite/shift.c \
 	lib/rewrite/shift.h \
 	lib/rewrite/shiftable.c \
+	lib/rewrite/stamp.c \
+	lib/rewrite/stamp.h \
 	lib/rewrite/table.c \
 	lib/rewrite/table.h \
 	lib/rewrite/tags.c \

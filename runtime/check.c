@@ -42,6 +42,10 @@ static enum fp_decline match_list(struct start *start, const struct r_debug *deb
 			start->differing = map->l_name;
 			return FP_DECLINE_OBJECT_DIFFERS;
 		}
+		if ((objects[count].flags & FP_OBJECT_FIXED) && map->l_addr != 0) {
+			start->differing = map->l_name;
+			return FP_DECLINE_DISPLACED;
+		}
 		maps[count++] = map;
 	}
 	if (count != start->table->object_count)

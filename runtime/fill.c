@@ -71,6 +71,19 @@ static uint64_t fill_words(const struct holder *holder, const Elf64_Rela *rela, 
 	return run;
 }
 
+/* Writes the words of a fixed object that its file does not hold. */
+static void fill_rows(const struct holder *holder, const uint32_t *slots, uint64_t start)
+{
+	for (uint32_t i = 0; i < holder->object->run_count; i++) {
+		uint8_t target = holder->targets[i];
+		uint64_t value = holder->values[i];
+
+		*(uint64_t *)(start + slots[i]) = target == FP_TARGET_IFUNC
+							  ? holder->ifuncs[value]
+							  : value + holder->target_bases[target];
+	}
+}
+
 static void set_entry(Elf64_Dyn *dynamic, uint16_t entry, uint64_t value)
 {
 	if (entry != FP_NO_ENTRY)
@@ -80,7 +93,7 @@ static void set_entry(Elf64_Dyn *dynamic, uint16_t entry, uint64_t value)
 /* Leaves ld.so the residual relocations only.  It reads these entries when it comes to the object (glibc
    elf/dynamic-link.h:_ELF_DYNAMIC_DO_RELOC). */
 static void cut_relocations(const struct fp_table *table, const struct fp_table_object *object,
-			    const struct link_map *map)
+			    const struct link_map *map, int lazy)
 {
 	Elf64_Dyn *dynamic = (Elf64_Dyn *)map->l_ld;
 
@@ -89,12 +102,13 @@ static void cut_relocations(const struct fp_table *table, const struct fp_table_
 	set_entry(dynamic, object->relasz_entry, object->residual_count * sizeof(Elf64_Rela));
 	set_entry(dynamic, object->relacount_entry, 0);
 	set_entry(dynamic, object->relrsz_entry, 0);
-	if (object->flags & FP_OBJECT_BIND_NOW)
+	if ((object->flags & FP_OBJECT_BIND_NOW) || (lazy && (object->flags & FP_OBJECT_NO_LAZY)))
 		set_entry(dynamic, object->pltrelsz_entry, 0);
 }
 
 static void fill_object(const struct fp_table *table, const struct fp_table_object *object,
-			const struct link_map *map, const uint64_t *bases, const uint64_t *ifuncs)
+			const struct link_map *map, const uint64_t *bases, const uint64_t *ifuncs,
+			int lazy)
 {
 	const char *start = (const char *)table;
 	const uint16_t *list = (const uint16_t *)(start + object->target_list);
@@ -113,6 +127,11 @@ static void fill_object(const struct fp_table *table, const struct fp_table_obje
 	for (uint32_t i = 0; i < object->target_count; i++)
 		target_bases[FP_TARGET_FIRST + i] = bases[list[i]];
 
+	if (object->flags & FP_OBJECT_FIXED) {
+		fill_rows(&holder, (const uint32_t *)(start + object->slots), object->base);
+		cut_relocations(table, object, map, lazy);
+		return;
+	}
 	fill_relr((const uint64_t *)(map->l_addr + object->relr), object->relr_count, map->l_addr);
 	if (object->relative_words)
 		fill_relr((const uint64_t *)(start + object->relative), object->relative_words,
@@ -124,10 +143,10 @@ static void fill_object(const struct fp_table *table, const struct fp_table_obje
 	if (object->flags & FP_OBJECT_BIND_NOW)
 		fill_words(&holder, (const Elf64_Rela *)(map->l_addr + object->jmprel),
 			   object->jmprel_count, run);
-	cut_relocations(table, object, map);
+	cut_relocations(table, object, map, lazy);
 }
 
-void accelerate(const struct fp_table *table, const struct link_map *const *maps)
+void accelerate(const struct fp_table *table, const struct link_map *const *maps, int lazy)
 {
 	const struct fp_table_object *objects = table_objects(table);
 	const struct fp_table_ifunc *functions =
@@ -143,5 +162,5 @@ void accelerate(const struct fp_table *table, const struct link_map *const *maps
 			((uint64_t(*)(void))(bases[functions[i].object] + functions[i].value))();
 	for (uint32_t i = 0; i < table->object_count; i++)
 		if (objects[i].flags & FP_OBJECT_FILL)
-			fill_object(table, &objects[i], maps[i], bases, ifuncs);
+			fill_object(table, &objects[i], maps[i], bases, ifuncs, lazy);
 }

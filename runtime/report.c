@@ -16,6 +16,7 @@ static const char reasons[FP_DECLINE_COUNT][64] = {
 	[FP_DECLINE_OBJECT_DIFFERS] = "an object is not the one that was prelinked",
 	[FP_DECLINE_CARRIER] = "another carrier called",
 	[FP_DECLINE_CHECKSUM] = "the table is damaged",
+	[FP_DECLINE_DISPLACED] = "a library is not at its fixed address",
 };
 
 struct line {
@@ -61,7 +62,8 @@ void report(const struct start *start, enum fp_decline decline, uint64_t began)
 		add_number(&line, decline);
 		add(&line, "): ");
 		add(&line, reasons[decline]);
-		if (decline == FP_DECLINE_OBJECT_DIFFERS && start->differing) {
+		if ((decline == FP_DECLINE_OBJECT_DIFFERS || decline == FP_DECLINE_DISPLACED) &&
+		    start->differing) {
 			add(&line, ": ");
 			add(&line, *start->differing ? start->differing : "the program");
 		}

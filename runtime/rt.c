@@ -72,6 +72,10 @@ static enum fp_decline read_environment(struct start *start)
 
 	for (char **entry = start->envp; *entry; entry++) {
 		if (starts_with(*entry, "LD_", &rest)) {
+			const char *value;
+
+			if (starts_with(rest, "BIND_NOW=", &value))
+				start->bind_now |= *value != '\0';
 			for (unsigned i = 0; i < sizeof(changing) / sizeof(changing[0]); i++)
 				if (starts_with(rest, changing[i], &rest))
 					decline = FP_DECLINE_ENVIRONMENT;
@@ -110,7 +114,7 @@ void fp_runtime(const uint64_t *auxv, char **envp, const void *stub)
 
 		decline = check(&start, maps);
 		if (!decline)
-			accelerate(start.table, maps);
+			accelerate(start.table, maps, !start.bind_now);
 	}
 	/* A second carrier, in a namespace of its own, finds nothing to do; that is no decline of the start. */
 	if (decline == FP_DECLINE_NOT_STARTING)

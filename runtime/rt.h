@@ -25,7 +25,7 @@ struct start {
 	const Elf64_Dyn *dynamic; /* the program's */
 	const struct fp_table *table;
 	uint64_t table_size;
-	int debug, required;
+	int debug, required, bind_now;
 	const char *differing; /* name of the object that differs, for the message */
 };
 
@@ -44,7 +44,7 @@ enum fp_decline check(struct start *start, const struct link_map **maps);
 void prepare_pages(const struct fp_table *table, const struct link_map *const *maps);
 
 /* fill.c: fills the words and leaves ld.so the rest. */
-void accelerate(const struct fp_table *table, const struct link_map *const *maps);
+void accelerate(const struct fp_table *table, const struct link_map *const *maps, int lazy);
 
 /* report.c: what FASTPRELINK_DEBUG and FASTPRELINK=require show; the latter ends the process when DECLINE is not zero. */
 uint64_t microseconds(void);

@@ -12,9 +12,9 @@ from harness import elf
 MASK = 2**64 - 1
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_PHDR, PT_TLS, SEGMENT_FLAGS = 1, 2, 3, 6, 7, 0x04600004
 HEADER = struct.Struct("<QIIQQIIIIIIIIQ")
-RECORD = struct.Struct("<QQQQQIIIIQQQIIIIIIIIIIIIHHHHH6x")
+RECORD = struct.Struct("<QQQQQIIIIQQQIIIIIIIIIIIIIHHHHH2x")
 RECORD_FIELDS = ("shape identity base dynamic identity_start identity_size dynamic_count flags relative_count rela jmprel"
-                 " relr rela_count jmprel_count relr_count run_count values targets target_list target_count relative"
+                 " relr rela_count jmprel_count relr_count run_count slots values targets target_list target_count relative"
                  " relative_words residual residual_count rela_entry relasz_entry relacount_entry pltrelsz_entry"
                  " relrsz_entry").split()
 UNDO = struct.Struct("<8sIIQQQQ32s32s")
@@ -22,7 +22,7 @@ FILL, BIND_NOW = 1, 2
 RELATIVE, WORDS = 8, (1, 6, 7)  # R_X86_64_64, GLOB_DAT, JUMP_SLOT
 NO_ENTRY = 0xFFFF
 SHAPE_TAGS = {1, 14, 15, 29, 10, 8, 2, 35, 30, 12, 13, 25, 26, 32, 0x6FFFFFFC, 0x6FFFFFFE, 27, 28, 0x6FFFFFF9, 0x6FFFFFFB,
-              0x6FFFFFFD, 0x6FFFFFFF}
+              0x6FFFFFFD, 0x6FFFFFFF, 0x6FFFFDF5, 0x6FFFFDF8}
 DT_RELA, DT_RELASZ, DT_RELACOUNT, DT_PLTRELSZ, DT_RELRSZ = 7, 8, 0x6FFFFFF9, 2, 35
 DT_GNU_HASH = 0x6FFFFEF5
 
@@ -150,7 +150,7 @@ def check_table(sampler, build_ids=True):
     table = program.data[offset:offset + size]
     (magic, version, whole, checksum, head, count, carrier, loader, objects, ifuncs, ifunc_count, fills, fill_count,
      word_count) = HEADER.unpack_from(table)
-    assert (magic, version, whole) == (0x4B4E494C45525046, 1, size) and size % 8 == 0
+    assert (magic, version, whole) == (0x4B4E494C45525046, 2, size) and size % 8 == 0
     assert checksum == table_checksum(table[24:])
     assert head == table_checksum(table[32:objects + count * RECORD.size])
     names = {index + 1: name for index, name in enumerate(library_names(program.data, sections))}

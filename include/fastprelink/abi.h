@@ -15,7 +15,7 @@
 
 /* "FPRELINK" in memory. */
 #define FP_TABLE_MAGIC   0x4b4e494c45525046ull
-#define FP_TABLE_VERSION 1u
+#define FP_TABLE_VERSION 2u
 
 /* The runtime image starts with this word ("FPRUNTIM" in memory), the offset of its entry point and its size in bytes; its last
    word is fp_runtime_checksum of all words before it. */
@@ -52,6 +52,9 @@ enum { FP_NO_ENTRY = 0xffff };
 enum {
 	FP_OBJECT_FILL = 1, /* the runtime fills its words and cuts its relocation tables down */
 	FP_OBJECT_BIND_NOW = 2, /* with FILL: those of DT_JMPREL too */
+	/* With FILL: the file holds its words already, but for those in rows; only with the load bias 0. */
+	FP_OBJECT_FIXED = 4,
+	FP_OBJECT_NO_LAZY = 8, /* with FIXED: DT_JMPREL needs ld.so only under LD_BIND_NOW */
 };
 
 /* One object as it must be found at start, and, with FP_OBJECT_FILL, what to do with it. */
@@ -74,6 +77,9 @@ struct fp_table_object {
 	/* Symbol runs: maximal sequences of word relocations with one fp_reference, in table order, counted anew in
 	   jmprel.  Each has a value (uint32_t, from the target's map start) and a target (uint8_t code). */
 	uint32_t run_count;
+	/* With FP_OBJECT_FIXED every run is a row, for one word: offset of uint32_t[run_count], the words from the map's
+	   start. */
+	uint32_t slots;
 	uint32_t values, targets; /* offsets of uint32_t[run_count], uint8_t[run_count] */
 	uint32_t
 		target_list; /* offset of uint16_t[target_count]: object of code FP_TARGET_FIRST + i */
@@ -87,7 +93,7 @@ struct fp_table_object {
 	uint32_t residual; /* offset of Elf64_Rela[residual_count], what ld.so still has to do */
 	uint32_t residual_count;
 	uint16_t rela_entry, relasz_entry, relacount_entry, pltrelsz_entry, relrsz_entry;
-	uint16_t reserved[3];
+	uint16_t reserved;
 };
 
 /* Target codes of a run. */
@@ -129,6 +135,7 @@ enum fp_decline {
 	FP_DECLINE_OBJECT_DIFFERS, /* an object is not the recorded file */
 	FP_DECLINE_CARRIER,        /* the stub that called is not the recorded carrier's */
 	FP_DECLINE_CHECKSUM,       /* the table is damaged */
+	FP_DECLINE_DISPLACED,      /* a fixed object is not at its address */
 	FP_DECLINE_COUNT
 };
 

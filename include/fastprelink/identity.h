@@ -34,6 +34,8 @@ static inline int fp_tag_is_constant(int64_t tag)
 	case DT_FLAGS_1:
 	case DT_VERDEFNUM:
 	case DT_VERNEEDNUM:
+	case DT_GNU_PRELINKED:
+	case DT_CHECKSUM:
 		return 1;
 	default:
 		return 0;

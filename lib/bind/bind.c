@@ -45,6 +45,11 @@ struct fp_binder {
 
 enum { FIRST_CAPACITY = 1024 };
 
+static bool is_program(const struct fp_closure *closure, size_t index)
+{
+	return index == 0 && !closure->alone;
+}
+
 /* ld.so itself is in the global scope only when an object names it (elf/rtld.c:dl_main). */
 static bool is_needed(const struct fp_closure *closure, size_t index)
 {
@@ -215,7 +220,7 @@ static bool search_object(struct fp_binder *binder, struct fp_query *query, size
 	const Elf64_Sym *symbol;
 	unsigned bind;
 
-	if ((query->lookup_class & FP_CLASS_COPY) && index == 0)
+	if ((query->lookup_class & FP_CLASS_COPY) && is_program(binder->closure, index))
 		return false;
 	symbol = fp_lookup(binder->closure->members[index].object, query, ret_disputed);
 	if (!symbol || binds_locally(symbol))
@@ -260,10 +265,11 @@ static void bind_protected(struct fp_binder *binder, struct fp_query *query, siz
 }
 
 /* sysdeps/generic/dl-protected.h:_dl_check_protected_symbol warns about these: leave them to ld.so. */
-static bool is_warned_about(size_t holder, const struct fp_query *query,
-			    const struct fp_binding *binding)
+static bool is_warned_about(const struct fp_closure *closure, size_t holder,
+			    const struct fp_query *query, const struct fp_binding *binding)
 {
-	return holder == 0 && ELF64_ST_VISIBILITY(binding->symbol->st_other) == STV_PROTECTED &&
+	return is_program(closure, holder) &&
+	       ELF64_ST_VISIBILITY(binding->symbol->st_other) == STV_PROTECTED &&
 	       query->reference->st_shndx == SHN_UNDEF && query->reference->st_value != 0;
 }
 
@@ -273,7 +279,8 @@ int fp_bind(struct fp_binder *binder, size_t holder, uint32_t symbol, uint8_t lo
 	const struct fp_object *object = binder->closure->members[holder].object;
 	const Elf64_Sym *reference = &object->symtab[symbol];
 	/* The program is not mapped by ld.so, which is what makes an object symbolic (elf/dl-load.c). */
-	bool symbolic = holder != 0 && (object->flags & DF_SYMBOLIC), disputed = false, own;
+	bool symbolic = !is_program(binder->closure, holder) && (object->flags & DF_SYMBOLIC),
+	     disputed = false, own;
 	struct fp_query query;
 	struct memo *memo = NULL;
 	int error;
@@ -295,7 +302,8 @@ int fp_bind(struct fp_binder *binder, size_t holder, uint32_t symbol, uint8_t lo
 		if (version->hash)
 			query.version = version;
 	}
-	own = symbolic || ELF64_ST_VISIBILITY(reference->st_other) == STV_PROTECTED || holder == 0;
+	own = symbolic || ELF64_ST_VISIBILITY(reference->st_other) == STV_PROTECTED ||
+	      is_program(binder->closure, holder);
 	if (!own) {
 		error = grow_memos(&binder->memos);
 		if (error)
@@ -308,7 +316,7 @@ int fp_bind(struct fp_binder *binder, size_t holder, uint32_t symbol, uint8_t lo
 		if (!search_scope(binder, &query, holder, symbolic, ret_binding, &disputed))
 			*ret_binding = (struct fp_binding){ .bound = FP_BOUND_UNDEFINED };
 		if (disputed || (ret_binding->bound == FP_BOUND_SYMBOL &&
-				 is_warned_about(holder, &query, ret_binding)))
+				 is_warned_about(binder->closure, holder, &query, ret_binding)))
 			ret_binding->bound = FP_BOUND_DISPUTED;
 		if (memo) {
 			*memo = (struct memo){ .name = query.name,

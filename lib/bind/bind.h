@@ -18,7 +18,8 @@ struct fp_binding {
 	bool first_unique; /* this reference enters it into the table of STB_GNU_UNIQUE symbols */
 };
 
-/* Binds references one by one.  STB_GNU_UNIQUE makes the result depend on what was bound before, so ask in relocation
+/* Binds references one by one: as at the start of the program or, when the closure is that of a library alone, in that library's
+   own scope.  STB_GNU_UNIQUE makes the result depend on what was bound before, so ask in relocation
    order, and only for what ld.so looks up at start. */
 struct fp_binder;
 

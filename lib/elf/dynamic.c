@@ -225,6 +225,12 @@ static int read_relocations(struct fp_object *object, const struct tags *tags, s
 	return fp_object_check_relocations(object, why);
 }
 
+/* The value of TAG or, without it, a number that is never reached: ld.so does not look at these counts (elf/dl-version.c). */
+static uint64_t count_or_all(const struct tags *tags, enum tag tag)
+{
+	return tags->present[tag] ? tags->value[tag] : UINT64_MAX;
+}
+
 int fp_object_read_dynamic(struct fp_object *object, struct fp_why *why)
 {
 	struct tags tags = { 0 };
@@ -250,10 +256,11 @@ int fp_object_read_dynamic(struct fp_object *object, struct fp_why *why)
 					 sizeof(Elf64_Sym), 8);
 	if (!object->symtab)
 		return malformed(object, why, "the symbol table lies outside the segments");
-	error = fp_object_read_versions(
-		object, tags.present[TAG_VERDEF] ? tags.value[TAG_VERDEF] : 0,
-		tags.value[TAG_VERDEFNUM], tags.present[TAG_VERNEED] ? tags.value[TAG_VERNEED] : 0,
-		tags.value[TAG_VERNEEDNUM], why);
+	error = fp_object_read_versions(object,
+					tags.present[TAG_VERDEF] ? tags.value[TAG_VERDEF] : 0,
+					count_or_all(&tags, TAG_VERDEFNUM),
+					tags.present[TAG_VERNEED] ? tags.value[TAG_VERNEED] : 0,
+					count_or_all(&tags, TAG_VERNEEDNUM), why);
 	if (error)
 		return error;
 	/* Without versions the loader does not look at DT_VERSYM (elf/dl-version.c). */

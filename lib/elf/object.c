@@ -341,6 +341,11 @@ const Elf64_Phdr *fp_object_first_load(const struct fp_object *object)
 	return p;
 }
 
+fp_addr fp_object_base(const struct fp_object *object)
+{
+	return fp_object_first_load(object)->p_vaddr & ~(fp_addr)(PAGE - 1);
+}
+
 void fp_object_each_relr(const struct fp_object *object, void (*visit)(fp_addr addr, void *context),
 			 void *context)
 {
@@ -393,6 +398,20 @@ bool fp_object_is_program(const struct fp_object *object)
 	if (object->ehdr->e_type == ET_EXEC)
 		return true;
 	return object->interpreter && ((object->flags_1 & DF_1_PIE) || object->has_debug);
+}
+
+bool fp_object_is_fixed(const struct fp_object *object)
+{
+	fp_addr base = fp_object_base(object);
+	bool prelinked = false, checksum = false;
+
+	for (size_t i = 0; i < object->dynamic_count; i++) {
+		prelinked |= object->dynamic[i].d_tag == DT_GNU_PRELINKED;
+		checksum |= object->dynamic[i].d_tag == DT_CHECKSUM;
+	}
+	return object->ehdr->e_type == ET_DYN && prelinked && checksum &&
+	       base >= object->machine->window_start && base < object->machine->window_end &&
+	       !fp_object_is_program(object);
 }
 
 bool fp_object_binds_now(const struct fp_object *object)

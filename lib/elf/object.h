@@ -127,6 +127,9 @@ const void *fp_object_at(const struct fp_object *object, fp_addr addr, uint64_t 
 /* The first PT_LOAD: there is always one. */
 const Elf64_Phdr *fp_object_first_load(const struct fp_object *object);
 
+/* The page of the first PT_LOAD: where the object's map starts, without the bias. */
+fp_addr fp_object_base(const struct fp_object *object);
+
 /* Calls VISIT for the address of every word that DT_RELR names, in order. */
 void fp_object_each_relr(const struct fp_object *object, void (*visit)(fp_addr addr, void *context),
 			 void *context);
@@ -141,6 +144,9 @@ uint64_t fp_object_trailing(const struct fp_object *object);
 
 /* True for an executable: ET_EXEC, or ET_DYN that the kernel starts (PT_INTERP with DF_1_PIE or DT_DEBUG). */
 bool fp_object_is_program(const struct fp_object *object);
+
+/* True for a library that was given an address (fp_shift_library): loaded there, it holds its words already. */
+bool fp_object_is_fixed(const struct fp_object *object);
 
 /* True when ld.so binds all of it at start (DF_BIND_NOW, DF_1_NOW). */
 bool fp_object_binds_now(const struct fp_object *object);

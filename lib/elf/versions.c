@@ -5,7 +5,8 @@
 
 struct table {
 	fp_addr addr;
-	uint64_t count; /* DT_VERDEFNUM or DT_VERNEEDNUM */
+	uint64_t
+		count; /* DT_VERDEFNUM or DT_VERNEEDNUM, or more: the links end the table, and every one leads forward */
 };
 
 /* Calls PUT for every version; with VERSIONS null only the highest index is wanted. */

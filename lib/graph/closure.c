@@ -37,37 +37,50 @@ static int check_program(const struct fp_object *object, struct fp_why *why)
 	return 0;
 }
 
+static int check_library(const struct fp_object *object, struct fp_why *why)
+{
+	if (fp_object_is_program(object) || object->ehdr->e_type != ET_DYN)
+		return fp_why_set(why, FP_REASON_NOT_LIBRARY, object->path, "%s", "");
+	if (!object->dynamic)
+		return fp_why_set(why, FP_REASON_STATIC, object->path, "%s", "");
+	return 0;
+}
+
 /* Makes the two nodes that are there before anything is searched: the program and its interpreter.
    */
 static int start(struct fp_search *search, struct fp_object *program, struct fp_why *why)
 {
 	const char *root = search->loader->root.prefix;
+	const char *usual = search->alone ? program->machine->interpreter : program->interpreter;
 	struct fp_object *interpreter;
 	struct fp_tokens tokens;
 	struct fp_node *node;
-	int error = check_program(program, why);
+	int error = search->alone ? check_library(program, why) : check_program(program, why);
 
 	if (error)
 		return error;
-	error = fp_loader_try(search->loader, program->interpreter, &interpreter, why);
+	error = fp_loader_try(search->loader, usual, &interpreter, why);
 	if (error > 0)
-		return fp_why_set(why, FP_REASON_MISSING_LIBRARY, program->path, "%s",
-				  program->interpreter);
+		return fp_why_set(why, FP_REASON_MISSING_LIBRARY, program->path, "%s", usual);
+	if (!error && interpreter == program)
+		return fp_why_set(why, FP_REASON_NOT_LIBRARY, program->path, "%s", "");
 	if (!error)
 		error = fp_interpreter_get(search->loader, interpreter, &search->interpreter, why);
 	if (error)
 		return error;
-	/* Its link map has an empty name, which no library is asked for by; its DT_SONAME counts.
+	/* A program's link map has an empty name, which no library is asked for by; its DT_SONAME counts.
 	   $ORIGIN is the directory of /proc/self/exe, the real path (glibc
 	   sysdeps/unix/sysv/linux/dl-origin.c:_dl_get_origin). */
 	node = fp_search_add(search, program, program->path + strlen(root),
 			     program->path + strlen(root), NULL);
 	if (!node)
 		return no_memory(program, why);
-	node->names->text = "";
-	node->names->hash = 0;
+	if (!search->alone) {
+		node->names->text = "";
+		node->names->hash = 0;
+	}
 	/* Known by the name in PT_INTERP and by its DT_SONAME. */
-	node = fp_search_add(search, interpreter, program->interpreter, program->interpreter, NULL);
+	node = fp_search_add(search, interpreter, usual, usual, NULL);
 	if (!node)
 		return no_memory(program, why);
 	node->names->next = node->soname;
@@ -152,7 +165,7 @@ static int build_list(struct fp_search *search, bool *ret_loader_listed, struct 
 {
 	const struct fp_object *program = search->nodes[0]->object;
 	size_t space = 0;
-	int error = fp_search_preload(search, why);
+	int error = search->alone ? 0 : fp_search_preload(search, why);
 
 	if (error)
 		return error;
@@ -214,6 +227,7 @@ static int fill_members(struct fp_closure *closure, const struct fp_search *sear
 	}
 	for (size_t rank = 0; rank < closure->count; rank++)
 		closure->members[order[rank]->index].relocation_rank = (unsigned)rank;
+	closure->alone = search->alone;
 	closure->loader_index = search->nodes[1]->index;
 	closure->glibc_minor = search->interpreter->glibc_minor;
 	return 0;
@@ -277,11 +291,11 @@ static int build(struct fp_search *search, struct fp_closure *closure, const cha
 	return 0;
 }
 
-int fp_closure_build(struct fp_loader *loader, const char *path, struct fp_closure **ret_closure,
-		     struct fp_why *why)
+static int build_closure(struct fp_loader *loader, const char *path, bool alone,
+			 struct fp_closure **ret_closure, struct fp_why *why)
 {
 	struct fp_closure *closure = calloc(1, sizeof(*closure));
-	struct fp_search search = { .loader = loader };
+	struct fp_search search = { .loader = loader, .alone = alone };
 	int error;
 
 	if (!closure)
@@ -295,6 +309,18 @@ int fp_closure_build(struct fp_loader *loader, const char *path, struct fp_closu
 	}
 	*ret_closure = closure;
 	return 0;
+}
+
+int fp_closure_build(struct fp_loader *loader, const char *path, struct fp_closure **ret_closure,
+		     struct fp_why *why)
+{
+	return build_closure(loader, path, false, ret_closure, why);
+}
+
+int fp_closure_build_alone(struct fp_loader *loader, const char *path,
+			   struct fp_closure **ret_closure, struct fp_why *why)
+{
+	return build_closure(loader, path, true, ret_closure, why);
 }
 
 void fp_closure_free(struct fp_closure *closure)

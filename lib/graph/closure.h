@@ -1,4 +1,4 @@
-/* closure.h - an executable and everything ld.so loads with it at start, in ld.so's order. */
+/* closure.h - an executable, or a library, and everything ld.so loads with it at start, in ld.so's order. */
 #ifndef FP_CLOSURE_H
 #define FP_CLOSURE_H
 
@@ -51,6 +51,7 @@ struct fp_closure {
 	/* False: nothing needs the interpreter, and glibc before 2.41 then leaves it out of its
 	   link map list.  Here it is the last member. */
 	bool loader_listed;
+	bool alone;           /* [0] is a library, not a program */
 	unsigned glibc_minor; /* N when the interpreter is of glibc 2.N */
 	uint64_t *reach;      /* a row of bits for each member: what it reaches */
 	struct fp_arena arena;
@@ -62,6 +63,11 @@ struct fp_closure {
    On success *RET_CLOSURE is to be freed with fp_closure_free, before LOADER. */
 int fp_closure_build(struct fp_loader *loader, const char *path, struct fp_closure **ret_closure,
 		     struct fp_why *why);
+
+/* As fp_closure_build for the library PATH, as if a program without search paths of its own opened it: [0] is the library.
+   Preloaded libraries are left out.  The interpreter is the machine's usual one; where nothing needs it, it is the last member. */
+int fp_closure_build_alone(struct fp_loader *loader, const char *path,
+			   struct fp_closure **ret_closure, struct fp_why *why);
 
 void fp_closure_free(struct fp_closure *closure);
 

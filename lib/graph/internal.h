@@ -125,6 +125,7 @@ struct fp_search {
 		*list; /* breadth first: glibc's search list and, at the end, its link map list */
 	size_t list_count;
 	struct fp_dirs library_path;
+	bool alone; /* [0] is a library */
 };
 
 /* A new node for OBJECT, which was found as PATH when FOR asked for NAME; null when memory is out.

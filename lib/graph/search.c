@@ -339,11 +339,11 @@ static int enter(struct quest *quest, struct fp_node *requester, struct fp_node 
 	struct fp_search *search = quest->search;
 	int error;
 
-	for (size_t i = 2; i < search->node_count; i++) {
+	for (size_t i = search->alone ? 0 : 2; i < search->node_count; i++) {
 		struct fp_node *node = search->nodes[i];
 		struct fp_name *name;
 
-		if (!same_file(node->object, quest->object))
+		if (i == 1 || !same_file(node->object, quest->object))
 			continue;
 		name = new_name(search, fp_arena_string(search->arena, quest->name));
 		if (!name)

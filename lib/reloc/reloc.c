@@ -19,3 +19,9 @@ const struct fp_reloc_type *fp_machine_reloc(const struct fp_machine *machine, u
 
 	return type < machine->type_count ? &machine->types[type] : &unknown;
 }
+
+bool fp_reloc_is_word(const struct fp_reloc_type *type)
+{
+	return type->kind == FP_RELOC_WORD || type->kind == FP_RELOC_SLOT ||
+	       type->kind == FP_RELOC_JUMP_SLOT;
+}

@@ -50,12 +50,16 @@ struct fp_machine_tag {
 	bool is_address;
 };
 
+/* True for the kinds whose words come from a look-up and nothing else. */
+bool fp_reloc_is_word(const struct fp_reloc_type *type);
+
 /* What the engine must know of a machine. */
 struct fp_machine {
 	uint16_t elf_machine; /* EM_* */
 	const struct fp_reloc_type *types;
 	size_t type_count;
 	uint32_t relative_type;
+	const char *interpreter; /* of programs for glibc, by the psABI */
 	const struct fp_machine_tag *tags;
 	size_t tag_count;
 	uint64_t page_size;

@@ -72,6 +72,7 @@ const struct fp_machine fp_machine_x86_64 = {
 	.types = types,
 	.type_count = sizeof(types) / sizeof(types[0]),
 	.relative_type = R_X86_64_RELATIVE,
+	.interpreter = "/lib64/ld-linux-x86-64.so.2",
 	.tags = tags,
 	.tag_count = sizeof(tags) / sizeof(tags[0]),
 	.page_size = 4096,

@@ -108,6 +108,9 @@ void fp_table_recount(const struct fp_table *table, const struct fp_closure *clo
 	fp_table_count(closure, carrier, ret_counts);
 	ret_counts->resolved = table->word_count;
 	for (uint32_t i = 0; i < table->object_count; i++)
-		if (records[i].flags & FP_OBJECT_FILL)
+		if (records[i].flags & FP_OBJECT_FILL) {
 			ret_counts->residual += records[i].residual_count;
+			if (records[i].flags & FP_OBJECT_FIXED)
+				ret_counts->rows += records[i].run_count;
+		}
 }

@@ -11,21 +11,20 @@
    The words in memory: those of relative relocations get the value that they have when the load bias is 0, so that nothing
    need be written then.  Lazily bound PLT slots hold the address of their PLT entry, to which ld.so adds the load bias (glibc
    sysdeps/x86_64/dl-machine.h:elf_machine_lazy_rel); they are shifted, and the second word of the GOT stays 0,
-   since with anything else there ld.so would compute the slots from it.  The words of other relocations are left as
-   they are: ld.so writes them whatever the bias is. */
+   since with anything else there ld.so would compute the slots from it.  The words of other relocations may hold what they
+   bind to at the fixed addresses (natural.c); ld.so writes them whatever they hold. */
 #include "shift.h"
 
 #include <errno.h>
-#include <fastprelink/abi.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "crc32.h"
 #include "image.h"
+#include "stamp.h"
 #include "tags.h"
 
-enum { WORD = 8, STAMPS = 2 };
+enum { WORD = 8 };
 
 /* Since Linux 6.7 a file mapping of 2 MiB and more gets the address asked for only if so much is free behind it too (mm/huge_memory.c:
    __thp_get_unmapped_area). */
@@ -35,7 +34,8 @@ struct shifter {
 	const struct fp_object *original;
 	struct fp_image image;
 	fp_addr base, shift;
-	bool out_of_file; /* a word that must be changed is not in the file */
+	const struct fp_natural *natural; /* null: the words are left as they are */
+	bool out_of_file;                 /* a word that must be changed is not in the file */
 	struct fp_why *why;
 };
 
@@ -420,42 +420,6 @@ static int shift_got(struct shifter *shifter)
 	return 0;
 }
 
-static uint32_t checksum(const struct shifter *shifter)
-{
-	const struct fp_object *original = shifter->original;
-	uint32_t crc = 0;
-
-	for (unsigned i = 1; i < original->shnum; i++) {
-		const Elf64_Shdr *section = &original->shdr[i];
-
-		if ((section->sh_flags & (SHF_ALLOC | SHF_WRITE | SHF_EXECINSTR)) &&
-		    section->sh_type != SHT_NOBITS && section->sh_type != SHT_NULL)
-			crc = fp_crc32(crc, shifter->image.file.bytes + section->sh_offset,
-				       section->sh_size);
-	}
-	return crc;
-}
-
-/* The marks of classic prelink, where there is room for them: DT_CHECKSUM is the CRC-32 of all allocated sections in the order of their
-   headers, computed while both marks are 0.  DT_GNU_PRELINKED was the time; here it is made from the contents. */
-static void stamp(struct shifter *shifter)
-{
-	const struct fp_object *original = shifter->original;
-	Elf64_Dyn *entries = in_image(shifter, &original->dynamic[original->dynamic_count]);
-	uint64_t hash;
-
-	if (original->dynamic_spare < STAMPS)
-		return;
-	entries[0] = (Elf64_Dyn){ .d_tag = DT_GNU_PRELINKED };
-	entries[1] = (Elf64_Dyn){ .d_tag = DT_CHECKSUM };
-	hash = fp_checksum((const uint64_t *)shifter->image.file.bytes,
-			   original->size / sizeof(uint64_t));
-	entries[1].d_un.d_val = checksum(shifter);
-	entries[0].d_un.d_val = (uint32_t)(hash ^ hash >> 32);
-	if (!entries[0].d_un.d_val)
-		entries[0].d_un.d_val = 1;
-}
-
 static int shift(struct shifter *shifter)
 {
 	const struct fp_object *original = shifter->original;
@@ -475,15 +439,18 @@ static int shift(struct shifter *shifter)
 		error = shift_relocations(shifter, &original->jmprel, true);
 	if (!error)
 		error = shift_got(shifter);
-	if (!error)
-		stamp(shifter);
-	return error;
+	if (!error && shifter->natural)
+		error = fp_natural_apply(&shifter->image, shifter->natural, shifter->why);
+	return error ? error : fp_stamp(&shifter->image, shifter->why);
 }
 
-int fp_shift_library(const struct fp_object *original, fp_addr base, struct fp_buffer *ret_file,
+int fp_shift_library(const struct fp_object *original, fp_addr base,
+		     const struct fp_natural *natural, struct fp_buffer *ret_file,
 		     struct fp_why *why)
 {
-	struct shifter shifter = { .original = original, .base = base, .why = why };
+	struct shifter shifter = {
+		.original = original, .base = base, .natural = natural, .why = why
+	};
 	int error = fp_shift_allowed(original, why);
 
 	if (error)

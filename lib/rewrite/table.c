@@ -3,7 +3,10 @@
    Theory of operation.  The runtime walks each object's own relocation tables, which are mapped anyway; what it
    lacks is what the symbols bind to.  Linkers sort relocations by symbol, so the words of one symbol stand together: a
    "run".  The table therefore holds one value (four bytes) and one target code (one byte) per run, in the order in which
-   the runtime meets the runs, and no index at all.  fill_words() in the runtime and bind_runs() here must walk alike.
+   the runtime meets the runs, and no index at all.  fill_words() in the runtime and fp_runs_bind() in runs.c must walk alike.
+
+   A fixed library holds its words already, but for those that bind otherwise in this program: these are rows (rows.c), with four
+   bytes more for where the word is.
 
    What cannot be computed beforehand is residual: it goes, as an ordinary relocation, into a short table that the runtime
    gives to ld.so instead of the object's own. */
@@ -14,174 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "holder.h"
 #include "pages.h"
 #include "relative.h"
 
-enum { PAGE = 4096, WHOLE_SEGMENT_LIMIT = 1 << 30 };
-
-/* The table while it grows. */
-struct builder {
-	const struct fp_closure *closure;
-	struct fp_binder *binder;
-	size_t carrier;
-	struct fp_table_object *records;
-	struct fp_table_ifunc ifuncs[FP_MAX_IFUNCS];
-	uint32_t ifunc_count;
-	struct fp_buffer
-		*streams; /* one per object: its part of the table, offsets from its own start */
-	struct fp_buffer fills; /* struct fp_table_fill[] */
-	struct fp_table_counts counts;
-};
-
-/* One holder while its runs are bound. */
-struct holder {
-	size_t index;
-	const struct fp_object *object;
-	uint32_t *values;
-	uint8_t *targets;
-	uint32_t run_count;
-	uint16_t target_list[FP_MAX_TARGETS];
-	uint32_t target_count;
-	int16_t *codes; /* by member: its target code, 0: none yet */
-	struct fp_buffer residual;
-};
-
-static fp_addr object_base(const struct fp_object *object)
-{
-	return fp_object_first_load(object)->p_vaddr & ~(fp_addr)(PAGE - 1);
-}
-
-/* The code of member TARGET in the holder's list; FP_TARGET_RESIDUAL when the list is full. */
-static uint8_t target_code(struct holder *holder, size_t target)
-{
-	if (!holder->codes[target]) {
-		if (holder->target_count == FP_MAX_TARGETS)
-			return FP_TARGET_RESIDUAL;
-		holder->codes[target] = (int16_t)(FP_TARGET_FIRST + holder->target_count);
-		holder->target_list[holder->target_count++] = (uint16_t)target;
-	}
-	return (uint8_t)holder->codes[target];
-}
-
-/* The index of the IFUNC VALUE of member OBJECT in the table's list, or -1 when that is full. */
-static int64_t ifunc_index(struct builder *builder, size_t object, uint32_t value)
-{
-	for (uint32_t i = 0; i < builder->ifunc_count; i++)
-		if (builder->ifuncs[i].object == object && builder->ifuncs[i].value == value)
-			return i;
-	if (builder->ifunc_count == FP_MAX_IFUNCS)
-		return -1;
-	builder->ifuncs[builder->ifunc_count] = (struct fp_table_ifunc){ (uint32_t)object, value };
-	return builder->ifunc_count++;
-}
-
-/* Encodes BINDING as the value and the target code of a run. */
-static void encode(struct builder *builder, struct holder *holder, const struct fp_binding *binding,
-		   uint32_t *ret_value, uint8_t *ret_target)
-{
-	const Elf64_Sym *symbol = binding->symbol;
-	uint64_t value;
-
-	*ret_value = 0;
-	*ret_target = FP_TARGET_RESIDUAL;
-	if (binding->bound == FP_BOUND_NOTHING) {
-		*ret_target = FP_TARGET_ABSOLUTE;
-		return;
-	}
-	if (binding->bound != FP_BOUND_SYMBOL || ELF64_ST_TYPE(symbol->st_info) == STT_TLS)
-		return;
-	if (symbol->st_shndx == SHN_ABS) {
-		if (symbol->st_value > UINT32_MAX ||
-		    ELF64_ST_TYPE(symbol->st_info) == STT_GNU_IFUNC)
-			return;
-		*ret_value = (uint32_t)symbol->st_value;
-		*ret_target = FP_TARGET_ABSOLUTE;
-		return;
-	}
-	value = symbol->st_value - object_base(builder->closure->members[binding->object].object);
-	if (value > UINT32_MAX)
-		return;
-	*ret_value = (uint32_t)value;
-	if (ELF64_ST_TYPE(symbol->st_info) == STT_GNU_IFUNC && symbol->st_shndx != SHN_UNDEF) {
-		/* Only the carrier is relocated by then, so only its resolvers may run (those of ld.so are not IFUNCs). */
-		int64_t index = binding->object == builder->carrier
-					? ifunc_index(builder, binding->object, *ret_value)
-					: -1;
-
-		if (index < 0)
-			return;
-		*ret_value = (uint32_t)index;
-		*ret_target = FP_TARGET_IFUNC;
-		return;
-	}
-	*ret_target = target_code(holder, binding->object);
-}
-
-static int add_residual(struct builder *builder, struct holder *holder, const Elf64_Rela *rela)
-{
-	builder->counts.residual++;
-	return fp_buffer_append(&holder->residual, rela, sizeof(*rela));
-}
-
-/* Walks COUNT relocations as the runtime's fill_words does. */
-static int bind_runs(struct builder *builder, struct holder *holder, const Elf64_Rela *table,
-		     size_t count)
-{
-	uint64_t reference = UINT64_MAX;
-	uint8_t target = FP_TARGET_RESIDUAL;
-	int error = 0;
-
-	for (size_t i = 0; i < count && !error; i++) {
-		const Elf64_Rela *rela = &table[i];
-		uint32_t type = (uint32_t)ELF64_R_TYPE(rela->r_info);
-		const struct fp_reloc_type *properties =
-			fp_machine_reloc(holder->object->machine, type);
-		struct fp_binding binding = { 0 };
-
-		switch (properties->kind) {
-		case FP_RELOC_NONE:
-			continue;
-		case FP_RELOC_RELATIVE:
-			builder->counts.relative++;
-			builder->counts.resolved++;
-			continue;
-		case FP_RELOC_WORD:
-		case FP_RELOC_SLOT:
-		case FP_RELOC_JUMP_SLOT:
-			break;
-		default:
-			/* ld.so will look it up: that may enter a unique symbol. */
-			if (properties->has_symbol && ELF64_R_SYM(rela->r_info))
-				error = fp_bind(builder->binder, holder->index,
-						(uint32_t)ELF64_R_SYM(rela->r_info),
-						properties->lookup_class, &binding);
-			if (!error)
-				error = add_residual(builder, holder, rela);
-			continue;
-		}
-		if (fp_reference(rela->r_info, properties->kind == FP_RELOC_JUMP_SLOT) !=
-		    reference) {
-			uint32_t run = holder->run_count++;
-
-			reference =
-				fp_reference(rela->r_info, properties->kind == FP_RELOC_JUMP_SLOT);
-			builder->counts.symbols++;
-			error = fp_bind(builder->binder, holder->index,
-					(uint32_t)ELF64_R_SYM(rela->r_info),
-					properties->lookup_class, &binding);
-			if (error)
-				return error;
-			encode(builder, holder, &binding, &holder->values[run],
-			       &holder->targets[run]);
-			target = holder->targets[run];
-		}
-		if (target == FP_TARGET_RESIDUAL || binding.first_unique)
-			error = add_residual(builder, holder, rela);
-		if (target != FP_TARGET_RESIDUAL)
-			builder->counts.resolved++;
-	}
-	return error;
-}
+enum { WHOLE_SEGMENT_LIMIT = 1 << 30 };
 
 static uint16_t dynamic_entry(const struct fp_object *object, int64_t tag)
 {
@@ -218,7 +58,7 @@ static void describe(const struct fp_object *object, struct fp_table_object *rec
 }
 
 /* Puts the holder's arrays into its stream; the offsets are made absolute when the streams are joined. */
-static int write_stream(const struct holder *holder, struct fp_buffer *stream,
+static int write_stream(const struct fp_holder *holder, struct fp_buffer *stream,
 			struct fp_table_object *record)
 {
 	int error;
@@ -228,9 +68,13 @@ static int write_stream(const struct holder *holder, struct fp_buffer *stream,
 	record->residual_count = (uint32_t)(holder->residual.size / sizeof(Elf64_Rela));
 	error = fp_buffer_append(stream, holder->residual.bytes, holder->residual.size);
 	record->relative = (uint32_t)stream->size;
-	if (!error)
+	if (!error && !holder->slots)
 		error = fp_relative_encode(holder->object, stream);
 	record->relative_words = (uint32_t)((stream->size - record->relative) / sizeof(uint64_t));
+	record->slots = (uint32_t)stream->size;
+	if (!error && holder->slots)
+		error = fp_buffer_append(stream, holder->slots,
+					 holder->run_count * sizeof(uint32_t));
 	record->values = (uint32_t)stream->size;
 	if (!error)
 		error = fp_buffer_append(stream, holder->values,
@@ -246,14 +90,44 @@ static int write_stream(const struct holder *holder, struct fp_buffer *stream,
 	return error ? error : fp_buffer_align(stream, 8);
 }
 
-static int fill_member(struct builder *builder, size_t index)
+/* True when ld.so's lazy pass over DT_JMPREL changes nothing at bias zero. */
+static bool lazy_pass_is_idle(const struct fp_object *object)
+{
+	for (size_t i = 0; i < object->jmprel.count; i++)
+		if (fp_machine_reloc(object->machine,
+				     (uint32_t)ELF64_R_TYPE(object->jmprel.rela[i].r_info))
+			    ->kind != FP_RELOC_JUMP_SLOT)
+			return false;
+	return true;
+}
+
+/* Binds the words as rows where the holder has room for them, else as runs. */
+static int bind_words(struct fp_table_builder *builder, struct fp_holder *holder, bool now)
+{
+	const struct fp_object *object = holder->object;
+	int error;
+
+	if (holder->slots) {
+		error = fp_rows_bind(builder, holder, object->rela.rela, object->rela.count);
+		if (!error && now)
+			error = fp_rows_bind(builder, holder, object->jmprel.rela,
+					     object->jmprel.count);
+		return error;
+	}
+	error = fp_runs_bind(builder, holder, object->rela.rela + object->relative_count,
+			     object->rela.count - object->relative_count);
+	if (!error && now)
+		error = fp_runs_bind(builder, holder, object->jmprel.rela, object->jmprel.count);
+	return error;
+}
+
+static int fill_member(struct fp_table_builder *builder, size_t index)
 {
 	const struct fp_object *object = builder->closure->members[index].object;
 	struct fp_table_object *record = &builder->records[index];
-	bool now = fp_object_binds_now(object);
-	size_t words =
-		object->rela.count - object->relative_count + (now ? object->jmprel.count : 0);
-	struct holder holder = {
+	bool now = fp_object_binds_now(object), fixed = false;
+	size_t words = object->rela.count + (now ? object->jmprel.count : 0);
+	struct fp_holder holder = {
 		.index = index,
 		.object = object,
 		.values = calloc(words + 1, sizeof(uint32_t)),
@@ -263,25 +137,34 @@ static int fill_member(struct builder *builder, size_t index)
 	int error = holder.values && holder.targets && holder.codes ? 0 : -ENOMEM;
 
 	record->flags = FP_OBJECT_FILL | (now ? (uint32_t)FP_OBJECT_BIND_NOW : 0);
+	if (!error && fp_object_is_fixed(object))
+		error = fp_rows_possible(object, &fixed);
+	if (!error && fixed) {
+		record->flags |= FP_OBJECT_FIXED |
+				 (lazy_pass_is_idle(object) ? (uint32_t)FP_OBJECT_NO_LAZY : 0);
+		holder.slots = calloc(words + 1, sizeof(uint32_t));
+		if (!holder.slots)
+			error = -ENOMEM;
+	}
 	describe(object, record);
 	if (!error)
-		error = bind_runs(builder, &holder, object->rela.rela + object->relative_count,
-				  object->rela.count - object->relative_count);
-	if (!error && now)
-		error = bind_runs(builder, &holder, object->jmprel.rela, object->jmprel.count);
+		error = bind_words(builder, &holder, now);
+	if (fixed)
+		builder->counts.rows += holder.run_count;
 	if (!error)
 		error = write_stream(&holder, &builder->streams[index], record);
-	if (!error)
+	if (!error && !fixed)
 		error = fp_pages_collect(object, (uint32_t)index, now, &builder->fills);
 	free(holder.values);
 	free(holder.targets);
+	free(holder.slots);
 	free(holder.codes);
 	fp_buffer_free(&holder.residual);
 	return error;
 }
 
 /* Objects that ld.so relocates by itself look unique symbols up too, and may enter them first. */
-static int bind_left_member(struct builder *builder, size_t index)
+static int bind_left_member(struct fp_table_builder *builder, size_t index)
 {
 	const struct fp_object *object = builder->closure->members[index].object;
 	const struct fp_rela_table *tables[] = { &object->rela, &object->jmprel };
@@ -302,7 +185,7 @@ static int bind_left_member(struct builder *builder, size_t index)
 }
 
 /* Binds all members in the order in which ld.so relocates them. */
-static int bind_members(struct builder *builder)
+static int bind_members(struct fp_table_builder *builder)
 {
 	const struct fp_closure *closure = builder->closure;
 	size_t *order = calloc(closure->count, sizeof(size_t));
@@ -327,7 +210,7 @@ int fp_table_identify(const struct fp_object *object, struct fp_table_object *re
 	const Elf64_Phdr *first = fp_object_first_load(object);
 	const void *bytes = object->build_id;
 
-	record->base = object_base(object);
+	record->base = fp_object_base(object);
 	record->dynamic = object->dynamic_addr;
 	record->dynamic_count = (uint32_t)object->dynamic_count;
 	record->shape = fp_shape(object->dynamic, record->dynamic_count);
@@ -353,7 +236,7 @@ int fp_table_identify(const struct fp_object *object, struct fp_table_object *re
 }
 
 /* Joins header, records, IFUNCs and streams; makes every offset count from the table's start. */
-static int join(struct builder *builder, struct fp_buffer *ret_table)
+static int join(struct fp_table_builder *builder, struct fp_buffer *ret_table)
 {
 	size_t count = builder->closure->count;
 	struct fp_table header = {
@@ -380,6 +263,7 @@ static int join(struct builder *builder, struct fp_buffer *ret_table)
 			continue;
 		record->residual += (uint32_t)position;
 		record->relative += (uint32_t)position;
+		record->slots += (uint32_t)position;
 		record->values += (uint32_t)position;
 		record->target_list += (uint32_t)position;
 		record->targets += (uint32_t)position;
@@ -408,7 +292,7 @@ static int join(struct builder *builder, struct fp_buffer *ret_table)
 int fp_table_build(const struct fp_closure *closure, size_t carrier, struct fp_buffer *ret_table,
 		   struct fp_table_counts *ret_counts, struct fp_why *why)
 {
-	struct builder *builder;
+	struct fp_table_builder *builder;
 	const char *program = closure->members[0].name;
 	int error = 0;
 

@@ -37,7 +37,7 @@ int fp_run_relocate(struct fp_run *run, const char *path, uint64_t base,
 	if (!error)
 		error = fp_policy_changeable(object, why);
 	if (!error)
-		error = fp_shift_library(original, base, &file, why);
+		error = fp_shift_library(original, base, NULL, &file, why);
 	if (!error) {
 		result->next = base + fp_shift_room(original);
 		result->original_size = original->size;
