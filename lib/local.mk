@@ -32,6 +32,8 @@ lib_libfastprelink_a_SOURCES = \
 	lib/graph/strmap.c \
 	lib/graph/strmap.h \
 	lib/graph/versions.c \
+	lib/layout/layout.c \
+	lib/layout/layout.h \
 	lib/reason.c \
 	lib/reason.h \
 	lib/reloc/machines.h \
