@@ -71,6 +71,10 @@ lib_libfastprelink_a_SOURCES = \
 	lib/rewrite/undo_format.h \
 	lib/rewrite/undo_words.c \
 	lib/rewrite/undo_words.h \
+	lib/system/config.c \
+	lib/system/config.h \
+	lib/system/guard.c \
+	lib/system/guard.h \
 	lib/system/internal.h \
 	lib/system/policy.c \
 	lib/system/policy.h \
