@@ -120,6 +120,14 @@ def test_base_that_cannot_be_kept(wrong):
     assert second.base == START + (2 if wrong == "misaligned" else 1) * PAGE
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_occupied_ranges_that_overlap(order):
+    occupied = [(START + low * PAGE, START + high * PAGE) for low, high in ((10, 11), (0, 100), (90, 120), (120, 121))]
+    place = Place(PAGE)
+    assert layout([place], occupied[::order], start=START + 50 * PAGE)
+    assert place.base == START + 121 * PAGE
+
+
 def test_full_window():
     half = (END - START) // 2
     assert layout([Place(half), Place(half)])
@@ -177,6 +185,17 @@ def test_random_start_in_a_nearly_full_window(seed):
     assert layout([Place(quarter), Place(quarter), Place(quarter), Place(quarter - PAGE)], seed=seed)
     assert layout([Place(quarter), Place(quarter)], [(START + 2 * quarter, END)], seed=seed)
     assert not layout([Place(quarter)] * 5, seed=seed)
+
+
+def test_random_start_leaves_room_for_alignment():
+    """What is skipped to an aligned address is counted, so that no start has to be given up for the window's."""
+    starts = []
+    for seed in range(20):
+        places = [Place((END - START) // 2), Place((END - START) // 2 - (3 << 20), alignment=2 << 20)]
+        assert layout(places, seed=seed)
+        assert places[0].base < places[1].base
+        starts.append(places[0].base)
+    assert starts.count(START) <= 2
 
 
 def test_thousands_of_libraries():
