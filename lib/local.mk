@@ -32,6 +32,8 @@ lib_libfastprelink_a_SOURCES = \
 	lib/graph/strmap.c \
 	lib/graph/strmap.h \
 	lib/graph/versions.c \
+	lib/layout/layout.c \
+	lib/layout/layout.h \
 	lib/reason.c \
 	lib/reason.h \
 	lib/reloc/machines.h \
@@ -76,6 +78,10 @@ lib_libfastprelink_a_SOURCES = \
 	lib/rewrite/undo_format.h \
 	lib/rewrite/undo_words.c \
 	lib/rewrite/undo_words.h \
+	lib/system/config.c \
+	lib/system/config.h \
+	lib/system/guard.c \
+	lib/system/guard.h \
 	lib/system/internal.h \
 	lib/system/policy.c \
 	lib/system/policy.h \

@@ -44,6 +44,8 @@ static const struct {
 	[FP_REASON_MODIFIED] = { "modified", "was modified after it was prelinked" },
 	[FP_REASON_NEWER_FORMAT] = { "newer-format", "written by a newer fastprelink" },
 	[FP_REASON_CHANGED] = { "changed", "changed while it was read" },
+	[FP_REASON_BAD_CONFIGURATION] = { "bad-configuration",
+					  "not understood in the configuration" },
 };
 
 const char *fp_reason_id(enum fp_reason reason)

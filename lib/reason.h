@@ -37,8 +37,9 @@ enum fp_reason {
 	FP_REASON_CARRIER_FAILED, /* a program did not run with the new carrier */
 	FP_REASON_NOT_PRELINKED,  /* nothing to undo or verify */
 	FP_REASON_MODIFIED, /* changed after it was prelinked, or what is left of a prelinked file */
-	FP_REASON_NEWER_FORMAT, /* written by a later fastprelink */
-	FP_REASON_CHANGED,      /* replaced by someone else while it was being prelinked */
+	FP_REASON_NEWER_FORMAT,      /* written by a later fastprelink */
+	FP_REASON_CHANGED,           /* replaced by someone else while it was being prelinked */
+	FP_REASON_BAD_CONFIGURATION, /* a line of the configuration that is not understood */
 	FP_REASON_COUNT
 };
 

@@ -20,15 +20,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../layout/layout.h"
 #include "image.h"
 #include "stamp.h"
 #include "tags.h"
 
 enum { WORD = 8 };
-
-/* Since Linux 6.7 a file mapping of 2 MiB and more gets the address asked for only if so much is free behind it too (mm/huge_memory.c:
-   __thp_get_unmapped_area). */
-enum { LARGE = 2 << 20 };
 
 struct shifter {
 	const struct fp_object *original;
@@ -85,9 +82,8 @@ static uint64_t extent(const struct fp_object *original)
 	return (end - start + page - 1) & -page;
 }
 
-/* What addresses of ORIGINAL must be multiples of to be aligned as they are: what the sections ask for, and not
-   p_align, which is as large as the largest page of any system. */
-static uint64_t alignment(const struct fp_object *original)
+/* What the sections ask for, and not p_align, which is as large as the largest page of any system. */
+uint64_t fp_shift_alignment(const struct fp_object *original)
 {
 	uint64_t largest = original->machine->page_size;
 
@@ -105,18 +101,14 @@ static uint64_t alignment(const struct fp_object *original)
 
 uint64_t fp_shift_room(const struct fp_object *original)
 {
-	uint64_t size = extent(original), align = alignment(original);
-
-	/* For more than a page ld.so asks for so much more (glibc elf/dl-map-segments.h:_dl_map_segment). */
-	if (align > original->machine->page_size)
-		size += align;
-	return size >= LARGE ? size + LARGE : size;
+	return fp_layout_room(extent(original), fp_shift_alignment(original),
+			      original->machine->page_size);
 }
 
 static int check_base(const struct shifter *shifter)
 {
 	const struct fp_machine *machine = shifter->original->machine;
-	uint64_t align = alignment(shifter->original), size = extent(shifter->original);
+	uint64_t align = fp_shift_alignment(shifter->original), size = extent(shifter->original);
 
 	if (shifter->base % machine->page_size != 0)
 		return unsupported(shifter, "the base 0x%llx is not a multiple of a page",
@@ -158,7 +150,7 @@ static void shift_headers(struct shifter *shifter)
 	const struct fp_object *original = shifter->original;
 	Elf64_Ehdr *ehdr = in_image(shifter, original->ehdr);
 	Elf64_Shdr *sections = fp_image_headers(&shifter->image);
-	uint64_t align = alignment(original);
+	uint64_t align = fp_shift_alignment(original);
 
 	if (ehdr->e_entry)
 		ehdr->e_entry += shifter->shift;

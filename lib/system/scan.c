@@ -1,4 +1,4 @@
-/* scan.c - walks directories for ELF files and looks into section names for undo data. */
+/* scan.c - walks directories for ELF files and executables, and looks into headers for undo data and addresses. */
 #include "scan.h"
 
 #include <dirent.h>
@@ -14,6 +14,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "../layout/layout.h"
+#include "../reloc/reloc.h"
 #include "../rewrite/undo.h"
 
 /* What linux/magic.h has not had for ever. */
@@ -40,7 +42,10 @@ struct identity {
 
 /* One walk.  Only what can be met twice is remembered: directories (bind mounts) and files with several names. */
 struct walk {
+	/* What to do with the regular file NAME in the directory PARENT; PATH is its whole name. */
+	int (*file)(struct walk *walk, int parent, const char *name, const char *path);
 	fp_scan_visit *visit;
+	fp_scan_visit_executable *visit_executable;
 	void *context;
 	struct identity *seen; /* open addressing; inode 0: free */
 	size_t seen_count, seen_capacity;
@@ -188,18 +193,76 @@ static char *join(const char *directory, const char *name)
 	return path;
 }
 
-static int walk_file(struct walk *walk, int fd, const char *path)
+/* Opens a file or, if so told by FLAGS, a directory, for reading and nothing else to happen. */
+static int open_name(int parent, const char *name, int flags)
+{
+	return openat(parent, name,
+		      O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | flags);
+}
+
+static bool is_elf(int fd, struct stat *ret_stat)
 {
 	unsigned char magic[SELFMAG];
-	struct stat stat;
-	int first = 1;
 
-	if (pread(fd, magic, sizeof(magic), 0) != sizeof(magic) ||
-	    memcmp(magic, ELFMAG, SELFMAG) != 0 || fstat(fd, &stat) != 0 || !S_ISREG(stat.st_mode))
+	return pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+	       memcmp(magic, ELFMAG, SELFMAG) == 0 && fstat(fd, ret_stat) == 0 &&
+	       S_ISREG(ret_stat->st_mode);
+}
+
+static int walk_elf(struct walk *walk, int parent, const char *name, const char *path)
+{
+	int fd = open_name(parent, name, 0), first = 1;
+	struct stat stat;
+	bool elf;
+
+	if (fd < 0)
+		return 0;
+	elf = is_elf(fd, &stat);
+	close(fd);
+	if (!elf)
 		return 0;
 	if (stat.st_nlink > 1)
 		first = first_meeting(walk, &stat);
 	return first > 0 ? walk->visit(path, walk->context) : first;
+}
+
+static int compare_endings(const void *key, const void *element)
+{
+	return strcmp(key, *(const char *const *)element);
+}
+
+/* True when NAME ends as files do that no linker writes and ld.so is never asked for: text, pictures, archives.  They are
+   nine in ten of a system's files. */
+static bool is_data(const char *name)
+{
+	/* In byte order. */
+	static const char *const endings[] = {
+		"ads",  "c",    "cc",   "cmake",   "conf", "cpp",  "css",  "desktop", "el",  "elc",
+		"gif",  "go",   "gz",   "h",       "hpp",  "htm",  "html", "inc",     "jpg", "js",
+		"json", "list", "md",   "md5sums", "mo",   "pas",  "pdf",  "pl",      "pm",  "png",
+		"po",   "py",   "pyc",  "pyi",     "qm",   "qml",  "rst",  "svg",     "ttf", "txt",
+		"ui",   "vim",  "woff", "woff2",   "xml",  "yaml",
+	};
+	const char *dot = strrchr(name, '.');
+
+	return dot && bsearch(dot + 1, endings, sizeof(endings) / sizeof(endings[0]),
+			      sizeof(endings[0]), compare_endings);
+}
+
+/* As walk_elf, without a look at data. */
+static int walk_likely_elf(struct walk *walk, int parent, const char *name, const char *path)
+{
+	return is_data(name) ? 0 : walk_elf(walk, parent, name, path);
+}
+
+static int walk_executable(struct walk *walk, int parent, const char *name, const char *path)
+{
+	struct stat stat;
+
+	if (is_data(name) || fstatat(parent, name, &stat, AT_SYMLINK_NOFOLLOW) != 0 ||
+	    !S_ISREG(stat.st_mode) || !(stat.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)))
+		return 0;
+	return walk->visit_executable(path, &stat, walk->context);
 }
 
 static int walk_names(struct walk *walk, DIR *directory, const char *path, dev_t device);
@@ -240,25 +303,19 @@ static int walk_name(struct walk *walk, int parent, const struct name *name, con
 {
 	unsigned char type = name->type;
 	struct stat stat;
-	int fd, result = 0;
+	int fd;
 
 	if (type == DT_UNKNOWN) {
 		if (fstatat(parent, name->name, &stat, AT_SYMLINK_NOFOLLOW) != 0)
 			return 0;
 		type = S_ISREG(stat.st_mode) ? DT_REG : S_ISDIR(stat.st_mode) ? DT_DIR : DT_LNK;
 	}
-	if (type != DT_REG && type != DT_DIR)
+	if (type == DT_REG)
+		return walk->file(walk, parent, name->name, path);
+	if (type != DT_DIR)
 		return 0;
-	fd = openat(parent, name->name,
-		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC |
-			    (type == DT_DIR ? O_DIRECTORY : 0));
-	if (fd < 0)
-		return 0;
-	if (type == DT_DIR)
-		return walk_directory(walk, fd, path, device);
-	result = walk_file(walk, fd, path);
-	close(fd);
-	return result;
+	fd = open_name(parent, name->name, O_DIRECTORY);
+	return fd < 0 ? 0 : walk_directory(walk, fd, path, device);
 }
 
 static int walk_names(struct walk *walk, DIR *directory, const char *path, dev_t device)
@@ -279,17 +336,78 @@ static int walk_names(struct walk *walk, DIR *directory, const char *path, dev_t
 	return result;
 }
 
-int fp_scan_elf(const char *const *directories, fp_scan_visit *visit, void *context)
+static int walk_all(struct walk *walk, const char *const *directories)
 {
-	struct walk walk = { .visit = visit, .context = context };
 	int result = 0;
 
 	for (size_t i = 0; directories[i] && !result; i++)
-		result = walk_name(&walk, AT_FDCWD,
+		result = walk_name(walk, AT_FDCWD,
 				   &(struct name){ (char *)directories[i], DT_UNKNOWN },
 				   directories[i], NULL);
-	free(walk.seen);
+	free(walk->seen);
 	return result;
+}
+
+int fp_scan_elf(const char *const *directories, fp_scan_visit *visit, void *context)
+{
+	struct walk walk = { .file = walk_elf, .visit = visit, .context = context };
+
+	return walk_all(&walk, directories);
+}
+
+static bool holds_programs(const char *name)
+{
+	static const char *const names[] = { "bin", "sbin", "usr", "opt", "srv", "home", "root" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return strncmp(name, "lib", 3) == 0;
+}
+
+/* Walks those directories of ROOT in which programs and libraries are installed. */
+static int walk_system(struct walk *walk, const char *root)
+{
+	struct names names;
+	char **directories;
+	size_t kept = 0;
+	DIR *directory;
+	int result;
+
+	if (!root || !*root)
+		root = "/";
+	directory = opendir(root);
+	if (!directory)
+		return 0;
+	result = read_names(directory, &names);
+	closedir(directory);
+	if (result)
+		return result;
+	directories = calloc(names.count + 1, sizeof(*directories));
+	if (!directories)
+		result = -ENOMEM;
+	for (size_t i = 0; i < names.count && !result; i++) {
+		if (!holds_programs(names.list[i].name))
+			continue;
+		directories[kept] = join(root, names.list[i].name);
+		result = directories[kept++] ? 0 : -ENOMEM;
+	}
+	if (!result)
+		result = walk_all(walk, (const char *const *)directories);
+	while (kept)
+		free(directories[--kept]);
+	free(directories);
+	names_free(&names);
+	return result;
+}
+
+int fp_scan_executables(const char *root, fp_scan_visit_executable *visit, void *context)
+{
+	struct walk walk = { .file = walk_executable,
+			     .visit_executable = visit,
+			     .context = context };
+
+	return walk_system(&walk, root);
 }
 
 /* Reads [OFFSET, OFFSET + SIZE) of FD into new memory; null when the file has not got it. */
@@ -357,18 +475,29 @@ static bool has_section(int fd, const Elf64_Ehdr *ehdr, const char *name)
 	return found;
 }
 
-bool fp_scan_is_prelinked(const char *path)
+/* Opens PATH and reads its header; -1 when it is not a 64-bit little-endian ELF file. */
+static int open_elf(const char *path, Elf64_Ehdr *ret_ehdr)
 {
 	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	if (fd >= 0 && pread(fd, ret_ehdr, sizeof(*ret_ehdr), 0) == sizeof(*ret_ehdr) &&
+	    memcmp(ret_ehdr->e_ident, ELFMAG, SELFMAG) == 0 &&
+	    ret_ehdr->e_ident[EI_CLASS] == ELFCLASS64 && ret_ehdr->e_ident[EI_DATA] == ELFDATA2LSB)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+bool fp_scan_is_prelinked(const char *path)
+{
 	Elf64_Ehdr ehdr;
+	int fd = open_elf(path, &ehdr);
 	bool result;
 
 	if (fd < 0)
 		return false;
-	result = pread(fd, &ehdr, sizeof(ehdr), 0) == sizeof(ehdr) &&
-		 memcmp(ehdr.e_ident, ELFMAG, SELFMAG) == 0 &&
-		 ehdr.e_ident[EI_CLASS] == ELFCLASS64 && ehdr.e_ident[EI_DATA] == ELFDATA2LSB &&
-		 has_section(fd, &ehdr, FP_UNDO_SECTION);
+	result = has_section(fd, &ehdr, FP_UNDO_SECTION);
 	close(fd);
 	return result;
 }
@@ -385,48 +514,72 @@ static int visit_prelinked(const char *path, void *context)
 	return fp_scan_is_prelinked(path) ? scan->visit(path, scan->context) : 0;
 }
 
-static bool holds_programs(const char *name)
-{
-	static const char *const names[] = { "bin", "sbin", "usr", "opt", "srv", "home", "root" };
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(name, names[i]) == 0)
-			return true;
-	return strncmp(name, "lib", 3) == 0;
-}
-
 int fp_scan_prelinked(const char *root, fp_scan_visit *visit, void *context)
 {
 	struct prelinked_scan scan = { visit, context };
-	struct names names;
-	char **directories;
-	size_t kept = 0;
-	DIR *directory;
-	int result;
+	struct walk walk = { .file = walk_elf, .visit = visit_prelinked, .context = &scan };
 
-	if (!root || !*root)
-		root = "/";
-	directory = opendir(root);
-	if (!directory)
-		return 0;
-	result = read_names(directory, &names);
-	closedir(directory);
-	if (result)
-		return result;
-	directories = calloc(names.count + 1, sizeof(*directories));
-	if (!directories)
-		result = -ENOMEM;
-	for (size_t i = 0; i < names.count && !result; i++) {
-		if (!holds_programs(names.list[i].name))
+	return walk_system(&walk, root);
+}
+
+/* Where the library open as FD asks to be loaded.  False when it is none, or asks for nothing in the window. */
+static bool read_place(int fd, const Elf64_Ehdr *ehdr, const struct fp_machine *machine,
+		       uint64_t *ret_base, uint64_t *ret_room)
+{
+	uint64_t page = machine->page_size, start = 0, end = 0, alignment = 0;
+	Elf64_Phdr *phdr;
+
+	if (ehdr->e_type != ET_DYN || ehdr->e_phentsize != sizeof(*phdr))
+		return false;
+	phdr = read_range(fd, ehdr->e_phoff, ehdr->e_phnum * sizeof(*phdr));
+	for (unsigned i = 0; phdr && i < ehdr->e_phnum; i++) {
+		const Elf64_Phdr *p = &phdr[i];
+
+		if (p->p_type != PT_LOAD && p->p_type != PT_TLS)
 			continue;
-		directories[kept] = join(root, names.list[i].name);
-		result = directories[kept++] ? 0 : -ENOMEM;
+		if (p->p_align > alignment)
+			alignment = p->p_align;
+		if (p->p_type == PT_LOAD && !start)
+			start = p->p_vaddr / page * page;
+		if (p->p_type == PT_LOAD && p->p_memsz <= UINT64_MAX - p->p_vaddr)
+			end = p->p_vaddr + p->p_memsz;
 	}
-	if (!result)
-		result = fp_scan_elf((const char *const *)directories, visit_prelinked, &scan);
-	while (kept)
-		free(directories[--kept]);
-	free(directories);
-	names_free(&names);
-	return result;
+	free(phdr);
+	if (start < machine->window_start || start >= machine->window_end || end <= start ||
+	    end > machine->window_end || alignment > machine->window_end)
+		return false;
+	*ret_base = start;
+	*ret_room = fp_layout_room(end - start, alignment, page);
+	return true;
+}
+
+struct fixed_scan {
+	fp_scan_visit_fixed *visit;
+	void *context;
+};
+
+static int visit_fixed(const char *path, void *context)
+{
+	const struct fixed_scan *scan = context;
+	const struct fp_machine *machine;
+	uint64_t base, room;
+	Elf64_Ehdr ehdr;
+	int fd = open_elf(path, &ehdr);
+	bool fixed;
+
+	if (fd < 0)
+		return 0;
+	machine = fp_machine_find(ehdr.e_machine);
+	fixed = machine && read_place(fd, &ehdr, machine, &base, &room) &&
+		has_section(fd, &ehdr, FP_UNDO_SECTION);
+	close(fd);
+	return fixed ? scan->visit(path, base, room, scan->context) : 0;
+}
+
+int fp_scan_fixed(const char *root, fp_scan_visit_fixed *visit, void *context)
+{
+	struct fixed_scan scan = { visit, context };
+	struct walk walk = { .file = walk_likely_elf, .visit = visit_fixed, .context = &scan };
+
+	return walk_system(&walk, root);
 }

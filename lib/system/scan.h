@@ -3,6 +3,8 @@
 #define FP_SCAN_H
 
 #include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
 
 /* Called with the host path of a file that was found; a result other than 0 ends the scan. */
 typedef int fp_scan_visit(const char *path, void *context);
@@ -19,6 +21,21 @@ int fp_scan_elf(const char *const *directories, fp_scan_visit *visit, void *cont
    bin, sbin, every lib*, usr, opt, srv, home and root.  /proc, /sys, /dev, /run, /tmp, /var, /mnt and /media
    hold none, or those of other systems. */
 int fp_scan_prelinked(const char *root, fp_scan_visit *visit, void *context);
+
+/* Called as fp_scan_visit for an executable file, with what lstat gives. */
+typedef int fp_scan_visit_executable(const char *path, const struct stat *stat, void *context);
+
+/* Calls VISIT for every regular file below the same directories of ROOT that anybody may execute, in the same order, but
+   under each of its names.  No file is opened; those whose names end as data files' do (.html, .py, .png) are not looked at. */
+int fp_scan_executables(const char *root, fp_scan_visit_executable *visit, void *context);
+
+/* Called as fp_scan_visit for a library that has a fixed address: BASE, and the ROOM from there on (as fp_layout_room)
+   that nothing else may be mapped into. */
+typedef int fp_scan_visit_fixed(const char *path, uint64_t base, uint64_t room, void *context);
+
+/* As fp_scan_prelinked for libraries that were shifted to an address in their machine's window, without files whose names
+   end as data files' do. */
+int fp_scan_fixed(const char *root, fp_scan_visit_fixed *visit, void *context);
 
 /* True when PATH is an ELF file with a section of undo data.  Reads a few hundred bytes and believes none of them. */
 bool fp_scan_is_prelinked(const char *path);
