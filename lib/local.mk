@@ -83,6 +83,9 @@ lib_libfastprelink_a_SOURCES = \
 	lib/system/guard.c \
 	lib/system/guard.h \
 	lib/system/internal.h \
+	lib/system/libraries.c \
+	lib/system/place.c \
+	lib/system/place.h \
 	lib/system/policy.c \
 	lib/system/policy.h \
 	lib/system/prove.c \

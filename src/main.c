@@ -204,10 +204,21 @@ static int undo_all(struct fp_run *run, struct output *output, const struct opti
 	return error;
 }
 
+static int prelink_all(struct fp_run *run, struct output *output, const struct options *options)
+{
+	struct fp_why why = { 0 };
+	int error = fp_run_plan(run, options->files, options->file_count, &why);
+
+	if (error)
+		output_fatal(&why);
+	else
+		each_file(run, output, prelink_file, options->files, options->file_count);
+	return error;
+}
+
 static int run_action(struct fp_run *run, struct output *output, const struct options *options)
 {
 	static file_action *const actions[] = {
-		[ACTION_PRELINK] = prelink_file,
 		[ACTION_UNDO] = undo_file,
 		[ACTION_VERIFY] = verify_file,
 		[ACTION_DIGEST] = digest_file,
@@ -216,12 +227,14 @@ static int run_action(struct fp_run *run, struct output *output, const struct op
 
 	if (options->all)
 		error = undo_all(run, output, options);
+	else if (options->action == ACTION_PRELINK)
+		error = prelink_all(run, output, options);
 	else if (options->action == ACTION_RELOCATE)
 		relocate_files(run, output, options);
 	else
 		each_file(run, output, actions[options->action], options->files,
 			  options->file_count);
-	if (options->action == ACTION_PRELINK)
+	if (options->action == ACTION_PRELINK && !error)
 		output_summary(output, fp_run_carrier(run));
 	else if (options->action == ACTION_RELOCATE ||
 		 (options->action == ACTION_UNDO && !options->undo_output && !error))
@@ -233,7 +246,12 @@ static int run_command(struct output *output, const struct options *options)
 {
 	struct fp_why why = { 0 };
 	struct fp_run *run;
-	int error = fp_run_new(&options->run, &run, &why);
+	struct fp_run_options run_options = options->run;
+	int error;
+
+	run_options.on_library = output_library;
+	run_options.on_library_context = output;
+	error = fp_run_new(&run_options, &run, &why);
 
 	if (error) {
 		output_fatal(&why);

@@ -8,13 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 /* What popt stores while it parses. */
 struct raw {
 	int dry_run, force, undo, all, verify, verbose, json, version, help, usage, ld_so_conf;
 	int md5, sha, sha256;
+	int fixed, aslr, random, conserve_memory;
 	char *root, *undo_output, *carrier, *runtime, *runtime_source, *library_path, *preload;
-	char *base;
+	char *base, *seed;
 };
 
 static enum options_result wrong(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -53,8 +55,15 @@ static enum options_result check_combinations(const struct raw *raw, size_t file
 		{ raw->sha, "--sha" },
 		{ raw->sha256, "--sha256" },
 	};
+	const struct given placements[] = {
+		{ raw->aslr, "--aslr" },
+		{ raw->fixed, "--fixed" },
+		{ raw->random, "--random" },
+		{ raw->seed != NULL, "--seed" },
+		{ raw->conserve_memory, "--conserve-memory" },
+	};
 	const char *digest = first_given(digests, 3);
-	const char *reading = raw->verify ? "--verify" : digest;
+	const char *reading = raw->verify ? "--verify" : digest, *placing;
 
 	if (raw->md5 + raw->sha + raw->sha256 > 1)
 		return wrong("only one of --md5, --sha and --sha256 can be given");
@@ -69,6 +78,16 @@ static enum options_result check_combinations(const struct raw *raw, size_t file
 		return wrong("--all and %s do not go together", reading);
 	if (reading && raw->dry_run)
 		return wrong("--dry-run and %s do not go together", reading);
+	placing = first_given(placements, 5);
+	if (placing && (raw->undo || reading || raw->base))
+		return wrong("%s and %s do not go together", placing,
+			     raw->undo ? "--undo"
+			     : reading ? reading
+				       : "--reloc-only");
+	if (raw->aslr && first_given(placements + 1, 4))
+		return wrong("--aslr and %s do not go together", first_given(placements + 1, 4));
+	if (raw->seed && !raw->random)
+		return wrong("--seed needs --random");
 	if (raw->undo_output && !raw->undo)
 		return wrong("--undo-output needs --undo");
 	if (raw->undo_output && raw->all)
@@ -109,8 +128,9 @@ static const char *non_empty(const char *text)
 static void take_strings(struct options *options, const struct raw *raw)
 {
 	char *const strings[OPTIONS_STRINGS] = {
-		raw->root,           raw->undo_output,  raw->carrier, raw->runtime,
-		raw->runtime_source, raw->library_path, raw->preload, raw->base,
+		raw->root,    raw->undo_output,    raw->carrier,
+		raw->runtime, raw->runtime_source, raw->library_path,
+		raw->preload, raw->base,           raw->seed,
 	};
 
 	memcpy(options->strings, strings, sizeof(strings));
@@ -136,6 +156,11 @@ static void fill(struct options *options, const struct raw *raw)
 	options->run.runtime = raw->runtime;
 	options->run.dry_run = raw->dry_run;
 	options->run.force = raw->force;
+	options->run.placement = raw->aslr    ? FP_PLACEMENT_FLOATING
+				 : raw->fixed ? FP_PLACEMENT_FIXED
+					      : FP_PLACEMENT_DEFAULT;
+	options->run.random = raw->random;
+	options->run.conserve_memory = raw->conserve_memory;
 	options->run.no_carrier = raw->carrier && strcmp(raw->carrier, "no") == 0;
 	/* As in classic prelink the search path defaults to the loader's; that of this system says
 	   nothing about another root. */
@@ -188,6 +213,16 @@ enum options_result options_parse(int argc, const char **argv, struct options *r
 		  "check; print the original's SHA-256 digest", NULL },
 		{ "reloc-only", 'r', POPT_ARG_STRING, &raw.base, 0,
 		  "only shift libraries to addresses from ADDR on", "ADDR" },
+		{ "fixed", 0, POPT_ARG_NONE, &raw.fixed, 0,
+		  "fixed addresses for all libraries that can have one", NULL },
+		{ "aslr", 0, POPT_ARG_NONE, &raw.aslr, 0, "random addresses for all libraries",
+		  NULL },
+		{ "random", 'R', POPT_ARG_NONE, &raw.random, 0,
+		  "new fixed addresses, chosen at random", NULL },
+		{ "seed", 0, POPT_ARG_STRING, &raw.seed, 0, "with -R: choose as that run did",
+		  "N" },
+		{ "conserve-memory", 'm', POPT_ARG_NONE, &raw.conserve_memory, 0,
+		  "one address for libraries that never meet", NULL },
 		{ "dry-run", 'n', POPT_ARG_NONE, &raw.dry_run, 0,
 		  "say what would be done, change nothing", NULL },
 		{ "force", 'f', POPT_ARG_NONE, &raw.force, 0,
@@ -240,6 +275,9 @@ enum options_result options_parse(int argc, const char **argv, struct options *r
 		return wrong("out of memory");
 	if (raw.base && !read_address(raw.base, &options->base))
 		return wrong("--reloc-only needs an address, not \"%s\"", raw.base);
+	if (raw.seed ? !read_address(raw.seed, &options->run.seed)
+		     : raw.random && getrandom(&options->run.seed, 4, 0) != 4)
+		return wrong("--seed needs a number, not \"%s\"", raw.seed ? raw.seed : "");
 	result = check_combinations(&raw, options->file_count);
 	if (result == OPTIONS_RUN)
 		fill(options, &raw);

@@ -16,7 +16,7 @@ enum action {
 	ACTION_RELOCATE,
 };
 
-enum { OPTIONS_STRINGS = 8 };
+enum { OPTIONS_STRINGS = 9 };
 
 /* Everything that was asked for; release it with options_free. */
 struct options {

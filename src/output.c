@@ -227,6 +227,74 @@ void output_prelinked(struct output *output, const char *file,
 	}
 }
 
+/* What a refusal says behind the file's name.  A failed system call speaks for itself. */
+static void format_reason(const struct fp_why *why, char *ret_text, size_t size)
+{
+	if (why->reason == FP_REASON_SYSTEM)
+		snprintf(ret_text, size, "%s", why->detail[0] ? why->detail : strerror(why->error));
+	else
+		snprintf(ret_text, size, "%s%s%s", fp_reason_text(why->reason),
+			 why->detail[0] ? ": " : "", why->detail);
+}
+
+static json_t *library_record(const struct output *output, const struct fp_library_result *result,
+			      const char *outcome, const char *why)
+{
+	json_t *record = file_record(output, result->path, outcome);
+
+	if (!record)
+		return NULL;
+	json_object_set_new(record, "placement", json_string(result->base ? "fixed" : "floating"));
+	if (result->base)
+		json_object_set_new(record, "base", json_integer((json_int_t)result->base));
+	if (result->why.reason) {
+		json_object_set_new(record, "reason",
+				    json_string(fp_reason_id(result->why.reason)));
+		json_object_set_new(record, "text", json_text(why));
+	}
+	json_object_set_new(record, "original_size",
+			    json_integer((json_int_t)result->original_size));
+	json_object_set_new(record, "added_size", json_integer((json_int_t)result->added_size));
+	return record;
+}
+
+static void say_library(struct output *output, const struct fp_library_result *result,
+			const char *why)
+{
+	bool written = result->outcome == FP_OUTCOME_DONE;
+	const char *would = written && output->options->run.dry_run ? "would be " : "";
+
+	if (!result->base)
+		say(output, "%s: %s%s: %s", result->path, would,
+		    written ? "restored, floats" : "floats", why);
+	else if (written && result->added_size)
+		say(output, "%s: %sfixed at 0x%" PRIx64 ", +%" PRIu64 " kB", result->path, would,
+		    result->base, kilobytes(result->added_size));
+	else
+		say(output, "%s: %sfixed at 0x%" PRIx64, result->path, would, result->base);
+}
+
+void output_library(const struct fp_library_result *result, void *context)
+{
+	struct output *output = context;
+	bool written = result->outcome == FP_OUTCOME_DONE;
+	char why[2 * FP_WHY_DETAIL];
+
+	if (result->skipped) {
+		output_skipped(output, result->path, &result->why);
+		return;
+	}
+	output->fixed += result->base != 0;
+	output->floating += result->base == 0;
+	output->placed += written;
+	format_reason(&result->why, why, sizeof(why));
+	if (output->options->json)
+		say_json(output,
+			 library_record(output, result, written ? "placed" : "unchanged", why));
+	else if (output->options->verbose || (output->options->run.dry_run && written))
+		say_library(output, result, why);
+}
+
 void output_shifted(struct output *output, const char *file,
 		    const struct fp_relocate_result *result)
 {
@@ -333,16 +401,6 @@ static const char *other_file(const struct output *output, const char *file,
 										      : NULL;
 }
 
-/* What a refusal says behind the file's name.  A failed system call speaks for itself. */
-static void format_reason(const struct fp_why *why, char *ret_text, size_t size)
-{
-	if (why->reason == FP_REASON_SYSTEM)
-		snprintf(ret_text, size, "%s", why->detail[0] ? why->detail : strerror(why->error));
-	else
-		snprintf(ret_text, size, "%s%s%s", fp_reason_text(why->reason),
-			 why->detail[0] ? ": " : "", why->detail);
-}
-
 void output_skipped(struct output *output, const char *file, const struct fp_why *why)
 {
 	const char *other = other_file(output, file, why);
@@ -399,16 +457,22 @@ static json_t *carrier_record(const struct fp_carrier_result *carrier)
 void output_summary(struct output *output, const struct fp_carrier_result *carrier)
 {
 	const struct options *options = output->options;
-	char text[sizeof(carrier->path) + 64];
+	char text[sizeof(carrier->path) + 64], seed[32] = "";
 
 	if (options->json) {
-		say_json(output, json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:o}", "summary",
-					   action_name(output), "dry_run", options->run.dry_run,
-					   "done", (json_int_t)output->done, "unchanged",
-					   (json_int_t)output->unchanged, "skipped",
-					   (json_int_t)output->skipped, "unaccelerated",
-					   (json_int_t)output->unaccelerated, "carrier",
-					   carrier_record(carrier)));
+		say_json(output,
+			 json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o*, s:o}",
+				   "summary", action_name(output), "dry_run", options->run.dry_run,
+				   "done", (json_int_t)output->done, "unchanged",
+				   (json_int_t)output->unchanged, "skipped",
+				   (json_int_t)output->skipped, "unaccelerated",
+				   (json_int_t)output->unaccelerated, "fixed",
+				   (json_int_t)output->fixed, "floating",
+				   (json_int_t)output->floating, "placed",
+				   (json_int_t)output->placed, "seed",
+				   options->run.random ? json_integer((json_int_t)options->run.seed)
+						       : NULL,
+				   "carrier", carrier_record(carrier)));
 		return;
 	}
 	if (options->action == ACTION_UNDO) {
@@ -423,6 +487,12 @@ void output_summary(struct output *output, const struct fp_carrier_result *carri
 		return;
 	}
 	format_carrier(output, carrier, text, sizeof(text));
+	if (options->run.random)
+		snprintf(seed, sizeof(seed), ", seed %" PRIu64, options->run.seed);
+	if (output->fixed || output->placed)
+		say(output, "%zu libraries at fixed addresses, %zu floating; %zu %s%s",
+		    output->fixed, output->floating, output->placed,
+		    options->run.dry_run ? "to write" : "written", seed);
 	say(output, "%zu %s, %zu unchanged, %zu skipped%s", output->done,
 	    options->run.dry_run ? "to prelink" : "prelinked", output->unchanged, output->skipped,
 	    text);

@@ -10,6 +10,7 @@ struct output {
 	size_t file_total, file_index;   /* for the progress line */
 	size_t done, unchanged, skipped; /* files */
 	size_t unaccelerated;            /* of done and unchanged: without a carrier */
+	size_t fixed, floating, placed;  /* libraries; of them: written now */
 	bool progress_wanted, progress_shown;
 	bool failed; /* standard output could not be written */
 	int error;   /* its errno */
@@ -23,6 +24,8 @@ void output_progress(struct output *output, const char *file);
 /* What became of FILE. */
 void output_prelinked(struct output *output, const char *file,
 		      const struct fp_program_result *result);
+/* A fp_library_visit; CONTEXT is the output. */
+void output_library(const struct fp_library_result *result, void *context);
 void output_shifted(struct output *output, const char *file,
 		    const struct fp_relocate_result *result);
 void output_restored(struct output *output, const char *file);

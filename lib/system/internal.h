@@ -4,6 +4,7 @@
 
 #include "../graph/closure.h"
 #include "../rewrite/undo.h"
+#include "place.h"
 #include "run.h"
 
 struct fp_run {
@@ -12,6 +13,7 @@ struct fp_run {
 	const char *runtime;
 	struct fp_loader *loader;
 	struct fp_carrier_result carrier;
+	struct fp_placing *placing; /* null until it is decided */
 	struct fp_arena arena;
 };
 
@@ -28,5 +30,13 @@ int fp_run_open_original(struct fp_object *object, struct fp_buffer *buffer,
 int fp_run_replace(struct fp_run *run, const char *name, const struct fp_object *object,
 		   const struct fp_object *original, const struct fp_buffer *file,
 		   struct fp_why *why);
+
+/* True when every library of CLOSURE has the placement that was decided. */
+bool fp_run_libraries_settled(const struct fp_run *run, const struct fp_closure *closure);
+
+/* Gives the libraries of CLOSURE the placement that was decided, each once in a run, and reports them.  IS_SETTLED: their files are
+   known to be right.  What cannot be written is reported as skipped and stays as it is; the
+   closure must be built again in any case. */
+void fp_run_place_libraries(struct fp_run *run, const struct fp_closure *closure, bool is_settled);
 
 #endif

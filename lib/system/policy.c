@@ -20,6 +20,8 @@ enum {
 	RELATIVE_NS = 3,      /* one relative relocation */
 };
 
+enum { MIN_LIBRARY_WORDS = 20 };
+
 /* Files that hold a checksum of their neighbour NAME: of OpenSSL's, libgcrypt's and fipscheck's self tests, and of NSS. */
 static const char *const checksum_names[] = { "%s/.%s.hmac", "%s/%s.hmac", "%s/.%s.chk",
 					      "%s/%s.chk" };
@@ -108,4 +110,14 @@ int fp_policy_gain(const struct fp_closure *closure, const struct fp_table_count
 			  "%llu symbolic and %llu relative words",
 			  (unsigned long long)counts->symbols,
 			  (unsigned long long)counts->relative);
+}
+
+int fp_policy_library_gain(const struct fp_object *library, struct fp_why *why)
+{
+	size_t words = library->rela.count + library->relr_count +
+		       (fp_object_binds_now(library) ? library->jmprel.count : 0);
+
+	if (words >= MIN_LIBRARY_WORDS)
+		return 0;
+	return fp_why_set(why, FP_REASON_LITTLE_GAIN, library->path, "%zu words", words);
 }

@@ -18,4 +18,7 @@ int fp_policy_program(const struct fp_object *program, struct fp_why *why);
 int fp_policy_gain(const struct fp_closure *closure, const struct fp_table_counts *counts,
 		   struct fp_why *why);
 
+/* Whether a fixed address for LIBRARY saves its programs enough.  Reason: FP_REASON_LITTLE_GAIN. */
+int fp_policy_library_gain(const struct fp_object *library, struct fp_why *why);
+
 #endif

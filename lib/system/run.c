@@ -57,6 +57,7 @@ void fp_run_free(struct fp_run *run)
 {
 	if (!run)
 		return;
+	fp_placing_free(run->placing);
 	fp_loader_free(run->loader);
 	fp_arena_free(&run->arena);
 	free(run);
@@ -281,65 +282,132 @@ static int rewrite_program(struct fp_run *run, const struct fp_closure *closure,
 	return error;
 }
 
-static int prelink(struct fp_run *run, struct fp_closure **closure, const char *path,
-		   struct fp_program_result *result, struct fp_why *why)
+/* Whether the program of CLOSURE is to be prelinked, as far as its file and its closure tell.  COUNTS and *RET_CARRIER are set
+   when it may be. */
+static int check_program(const struct fp_run *run, const struct fp_closure *closure,
+			 struct fp_table_counts *counts, size_t *ret_carrier, struct fp_why *why)
 {
-	struct fp_object *program = (*closure)->members[0].object;
-	size_t carrier = fp_carrier_find(*closure);
-	const struct fp_table *table = fp_program_table(program);
-	struct fp_table_counts counts;
-	bool replaced;
+	const struct fp_object *program = closure->members[0].object;
 	int error = fp_policy_program(program, why);
 
 	if (!error)
 		error = fp_policy_changeable(program, why);
 	if (error)
 		return error;
-	if (carrier == (*closure)->count)
+	*ret_carrier = fp_carrier_find(closure);
+	if (*ret_carrier == closure->count)
 		return fp_why_set(why, FP_REASON_NO_CARRIER, program->path,
 				  "it does not load libc.so.6");
-	fp_table_count(*closure, carrier, &counts);
-	fill_result(result, *closure, &counts, fp_undo_original_size(program));
-	if (!run->options.force && !table) {
-		error = fp_policy_gain(*closure, &counts, why);
-		if (error)
-			return error;
+	fp_table_count(closure, *ret_carrier, counts);
+	return run->options.force || fp_program_table(program)
+		       ? 0
+		       : fp_policy_gain(closure, counts, why);
+}
+
+/* Adds the libraries of the program PATH to what is placed. */
+static int plan_program(struct fp_run *run, struct fp_placing *placing, const char *path,
+			struct fp_why *why)
+{
+	struct fp_closure *closure;
+	struct fp_table_counts counts;
+	size_t carrier;
+	int error = fp_closure_build(run->loader, fp_run_inside(run, path), &closure, NULL);
+
+	if (error)
+		return error == -ENOMEM ? fp_why_system(why, ENOMEM, path, "place") : 0;
+	/* Without a carrier nobody would use what fixed libraries hold. */
+	if (check_program(run, closure, &counts, &carrier, NULL) == 0 &&
+	    (!run->options.no_carrier || fp_carrier_stub(closure->members[carrier].object)))
+		error = fp_placing_add(placing, closure, carrier, why);
+	fp_closure_free(closure);
+	return error;
+}
+
+int fp_run_plan(struct fp_run *run, char *const *paths, size_t count, struct fp_why *why)
+{
+	struct fp_placing *placing = NULL;
+	int error = fp_placing_new(&run->options, run->root, run->loader, count, &placing, why);
+
+	for (size_t i = 0; i < count && !error; i++)
+		error = plan_program(run, placing, paths[i], why);
+	if (!error)
+		error = fp_placing_decide(placing, why);
+	if (error) {
+		fp_placing_free(placing);
+		return error;
 	}
-	if (!run->options.no_carrier) {
+	fp_placing_free(run->placing);
+	run->placing = placing;
+	return 0;
+}
+
+/* Builds *CLOSURE anew, after files of it were replaced. */
+static int rebuild(struct fp_run *run, struct fp_closure **closure, const char *path,
+		   struct fp_why *why)
+{
+	fp_closure_free(*closure);
+	*closure = NULL;
+	return fp_closure_build(run->loader, path, closure, why);
+}
+
+/* True when the program's table is that of its closure as it is and as it is to be. */
+static bool is_current(const struct fp_run *run, const struct fp_closure *closure, size_t carrier)
+{
+	const struct fp_table *table = fp_program_table(closure->members[0].object);
+
+	return table && fp_run_libraries_settled(run, closure) &&
+	       fp_table_matches(table, closure, carrier);
+}
+
+static int prelink(struct fp_run *run, struct fp_closure **closure, const char *path,
+		   struct fp_program_result *result, struct fp_why *why)
+{
+	struct fp_table_counts counts = { 0 };
+	const struct fp_object *program = (*closure)->members[0].object;
+	size_t carrier = 0;
+	bool replaced = false, current;
+	int error = check_program(run, *closure, &counts, &carrier, why);
+
+	if (!error || (why && why->reason == FP_REASON_LITTLE_GAIN))
+		fill_result(result, *closure, &counts, fp_undo_original_size(program));
+	if (!error && !run->options.no_carrier)
 		error = ensure_carrier(run, *closure, carrier, &replaced, why);
-		if (error)
-			return error;
-		if (replaced) {
-			fp_closure_free(*closure);
-			*closure = NULL;
-			error = fp_closure_build(run->loader, path, closure, why);
-			if (error)
-				return error;
-			carrier = fp_carrier_find(*closure);
-			program = (*closure)->members[0].object;
-			table = fp_program_table(program);
-		}
-	}
+	if (!error && replaced)
+		error = rebuild(run, closure, path, why);
+	if (error)
+		return error;
 	result->accelerated = fp_carrier_stub((*closure)->members[carrier].object) ||
 			      (run->options.dry_run && !run->options.no_carrier);
-	if (table && fp_table_matches(table, *closure, carrier)) {
-		fp_table_recount(table, *closure, carrier, &counts);
-		fill_result(result, *closure, &counts, fp_undo_original_size(program));
-		result->outcome = FP_OUTCOME_UNCHANGED;
-		return 0;
+	current = is_current(run, *closure, carrier);
+	fp_run_place_libraries(run, *closure, current);
+	if (!current && !run->options.dry_run) {
+		error = rebuild(run, closure, path, why);
+		if (error)
+			return error;
+		current = is_current(run, *closure, carrier);
 	}
-	return rewrite_program(run, *closure, carrier, result, why);
+	if (!current)
+		return rewrite_program(run, *closure, carrier, result, why);
+	fp_table_recount(fp_program_table((*closure)->members[0].object), *closure, carrier,
+			 &counts);
+	fill_result(result, *closure, &counts,
+		    fp_undo_original_size((*closure)->members[0].object));
+	result->outcome = FP_OUTCOME_UNCHANGED;
+	return 0;
 }
 
 int fp_run_prelink(struct fp_run *run, const char *path, struct fp_program_result *result,
 		   struct fp_why *why)
 {
 	struct fp_closure *closure = NULL;
+	char *const paths[] = { (char *)path };
 	int error;
 
 	*result = (struct fp_program_result){ 0 };
+	error = run->placing ? 0 : fp_run_plan(run, paths, 1, why);
 	path = fp_run_inside(run, path);
-	error = fp_closure_build(run->loader, path, &closure, why);
+	if (!error)
+		error = fp_closure_build(run->loader, path, &closure, why);
 	if (!error)
 		error = prelink(run, &closure, path, result, why);
 	if (closure)

@@ -9,6 +9,30 @@
 #include "../reason.h"
 #include "../rewrite/digest.h"
 
+enum fp_outcome {
+	FP_OUTCOME_DONE,      /* written (or would be, in a dry run) */
+	FP_OUTCOME_UNCHANGED, /* already as it should be */
+};
+
+/* Where libraries go. */
+enum fp_placement {
+	FP_PLACEMENT_DEFAULT, /* fixed, but for those that an exposed program loads */
+	FP_PLACEMENT_FIXED,   /* fixed wherever possible */
+	FP_PLACEMENT_FLOATING,
+};
+
+/* What was decided and done about one library that the programs load. */
+struct fp_library_result {
+	const char *path; /* inside the root */
+	enum fp_outcome outcome;
+	bool skipped;                       /* it should have changed, but could not: see why */
+	uint64_t base;                      /* 0: it floats */
+	uint64_t original_size, added_size; /* bytes; of a file that was written now */
+	struct fp_why why;                  /* why it floats */
+};
+
+typedef void fp_library_visit(const struct fp_library_result *result, void *context);
+
 struct fp_run_options {
 	const char *root;         /* sysroot, or null for "/" */
 	const char *library_path; /* LD_LIBRARY_PATH to assume, or null */
@@ -21,11 +45,13 @@ struct fp_run_options {
 	bool dry_run;           /* decide everything, write nothing */
 	bool force;             /* also what gains little */
 	bool no_carrier;        /* leave libc alone */
-};
-
-enum fp_outcome {
-	FP_OUTCOME_DONE,      /* written (or would be, in a dry run) */
-	FP_OUTCOME_UNCHANGED, /* already as it should be */
+	enum fp_placement placement;
+	bool conserve_memory; /* libraries that no program of the run loads both of may share addresses */
+	bool random;          /* every library gets a new address that depends on seed */
+	uint64_t seed;
+	fp_library_visit
+		*on_library; /* called once for each library, with on_library_context; or null */
+	void *on_library_context;
 };
 
 /* What was found and done for one program; counts are over its whole closure. */
@@ -53,8 +79,13 @@ struct fp_run;
 int fp_run_new(const struct fp_run_options *options, struct fp_run **ret_run, struct fp_why *why);
 void fp_run_free(struct fp_run *run);
 
+/* Decides where the libraries of the programs PATHS go, as far as these can be prelinked; what cannot be is passed over here.
+   Without it, fp_run_prelink decides for its first program, and libraries of later ones stay as they are. */
+int fp_run_plan(struct fp_run *run, char *const *paths, size_t count, struct fp_why *why);
+
 /* Prelinks the program PATH (a host path; inside the root when there is one, with or without the root's
-   prefix) in place.  The carrier and the runtime are installed first when they are not there.  RESULT's counts
+   prefix) in place.  The carrier and the runtime are installed first when they are not there, and its
+   libraries placed.  RESULT's counts
    are also filled when the program is skipped for FP_REASON_LITTLE_GAIN.  Returns 0, or a negative errno with
    the reason in WHY; the program is as it was then, though carrier and runtime may have been installed. */
 int fp_run_prelink(struct fp_run *run, const char *path, struct fp_program_result *result,

@@ -1,0 +1,128 @@
+/* libraries.c - gives the libraries of a program the placement that was decided. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../rewrite/commit.h"
+#include "../rewrite/shift.h"
+#include "internal.h"
+
+/* The addresses that the members of CLOSURE have or get; to be freed; null when memory is out. */
+static fp_addr *planned_bases(const struct fp_run *run, const struct fp_closure *closure)
+{
+	fp_addr *bases = calloc(closure->count, sizeof(*bases));
+
+	for (size_t i = 0; bases && i < closure->count; i++) {
+		const struct fp_object *object = closure->members[i].object;
+		const struct fp_placed *placed = fp_placing_find(run->placing, object);
+
+		if (placed)
+			bases[i] = placed->base;
+		else if (fp_object_is_fixed(object))
+			bases[i] = fp_object_base(object);
+	}
+	return bases;
+}
+
+/* The new file of PLACED, whose original is ORIGINAL, with the words that it has when it is loaded alone.  Where that cannot be told,
+   because something it needs is missing, programs hold these words. */
+static int build_fixed(struct fp_run *run, const struct fp_placed *placed,
+		       const struct fp_object *original, struct fp_buffer *ret_file,
+		       struct fp_why *why)
+{
+	struct fp_closure *closure = NULL;
+	struct fp_natural natural;
+	fp_addr *bases;
+	int error = fp_closure_build_alone(run->loader, placed->name, &closure, NULL);
+
+	if (error == -ENOMEM)
+		return fp_why_system(why, ENOMEM, placed->name, "bind");
+	if (error)
+		return fp_shift_library(original, placed->base, NULL, ret_file, why);
+	bases = planned_bases(run, closure);
+	natural = (struct fp_natural){ .closure = closure, .bases = bases };
+	error = bases ? fp_shift_library(original, placed->base, &natural, ret_file, why)
+		      : fp_why_system(why, ENOMEM, placed->name, "bind");
+	free(bases);
+	fp_closure_free(closure);
+	return error;
+}
+
+/* Makes the file of PLACED, now OBJECT, what was decided. */
+static int make_placed(struct fp_run *run, const struct fp_placed *placed, struct fp_object *object,
+		       struct fp_library_result *result, struct fp_why *why)
+{
+	struct fp_object *original = NULL;
+	struct fp_buffer restored = { 0 }, file = { 0 };
+	int error = fp_run_open_original(object, &restored, &original, why);
+
+	if (!error && !placed->base) {
+		result->outcome = FP_OUTCOME_DONE;
+		result->original_size = original->size;
+		if (!run->options.dry_run)
+			error = fp_commit(object->path, &object->stat, restored.bytes,
+					  restored.size, why);
+		if (!error && !run->options.dry_run)
+			fp_loader_forget(run->loader, placed->name);
+	} else if (!error) {
+		error = build_fixed(run, placed, original, &file, why);
+		if (!error && (file.size != object->size ||
+			       memcmp(file.bytes, object->image, file.size) != 0)) {
+			result->outcome = FP_OUTCOME_DONE;
+			result->original_size = original->size;
+			result->added_size = file.size - original->size;
+			error = fp_run_replace(run, placed->name, object, original, &file, why);
+		}
+	}
+	if (original != object)
+		fp_object_close(original);
+	fp_buffer_free(&restored);
+	fp_buffer_free(&file);
+	return error;
+}
+
+static void report(const struct fp_run *run, const struct fp_library_result *result)
+{
+	if (run->options.on_library)
+		run->options.on_library(result, run->options.on_library_context);
+}
+
+/* Places one library, the first time it is met; a failure leaves it as it is. */
+static void place(struct fp_run *run, struct fp_placed *placed, struct fp_object *object,
+		  bool is_settled)
+{
+	struct fp_library_result result = { .path = placed->name,
+					    .outcome = FP_OUTCOME_UNCHANGED,
+					    .base = placed->base,
+					    .why = placed->why };
+	bool floats = !placed->base && fp_placed_is_settled(placed, object);
+
+	placed->done = true;
+	if (!is_settled && !floats && !placed->locked &&
+	    make_placed(run, placed, object, &result, &result.why) != 0)
+		result.skipped = true;
+	report(run, &result);
+}
+
+bool fp_run_libraries_settled(const struct fp_run *run, const struct fp_closure *closure)
+{
+	for (size_t i = 1; i < closure->count; i++) {
+		const struct fp_object *object = closure->members[i].object;
+		const struct fp_placed *placed = fp_placing_find(run->placing, object);
+
+		if (placed && !fp_placed_is_settled(placed, object))
+			return false;
+	}
+	return true;
+}
+
+void fp_run_place_libraries(struct fp_run *run, const struct fp_closure *closure, bool is_settled)
+{
+	for (size_t i = 1; i < closure->count; i++) {
+		struct fp_object *object = closure->members[i].object;
+		struct fp_placed *placed = fp_placing_find(run->placing, object);
+
+		if (placed && !placed->done)
+			place(run, placed, object, is_settled);
+	}
+}

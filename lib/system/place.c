@@ -1,0 +1,276 @@
+/* place.c - which libraries of a run get a fixed address, and which one.
+
+   Each library that a program of the run loads either floats, for the first reason that holds, or is fixed.  A fixed library keeps the
+   address that its file has.  The others get theirs in the order in which ld.so maps them in the first program that loads
+   them, so the order of the programs counts where they are new, and never afterwards. */
+#include "place.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../graph/strmap.h"
+#include "../layout/layout.h"
+#include "../rewrite/carrier.h"
+#include "../rewrite/shift.h"
+#include "guard.h"
+#include "policy.h"
+#include "scan.h"
+
+enum { BITS = 64 };
+
+struct fp_placing {
+	const struct fp_run_options *options;
+	const char *root;
+	struct fp_loader *loader;
+	struct fp_placed **list; /* in the order in which they were added */
+	size_t count, capacity;
+	size_t program_count, program_words;
+	struct fp_strmap by_path;
+	struct fp_range *occupied; /* by fixed libraries that are not in the list */
+	size_t occupied_count;
+	struct fp_arena arena;
+};
+
+int fp_placing_new(const struct fp_run_options *options, const char *root, struct fp_loader *loader,
+		   size_t program_count, struct fp_placing **ret_placing, struct fp_why *why)
+{
+	struct fp_placing *placing = calloc(1, sizeof(*placing));
+
+	if (!placing)
+		return fp_why_system(why, ENOMEM, root, "place");
+	placing->options = options;
+	placing->root = root;
+	placing->loader = loader;
+	if (options->conserve_memory)
+		placing->program_words = program_count / BITS + 1;
+	*ret_placing = placing;
+	return 0;
+}
+
+void fp_placing_free(struct fp_placing *placing)
+{
+	if (!placing)
+		return;
+	free(placing->list);
+	free(placing->occupied);
+	fp_strmap_free(&placing->by_path);
+	fp_arena_free(&placing->arena);
+	free(placing);
+}
+
+struct fp_placed *fp_placing_find(const struct fp_placing *placing, const struct fp_object *object)
+{
+	return fp_strmap_get(&placing->by_path, object->path);
+}
+
+/* The address that the file of OBJECT has from us, or 0. */
+static fp_addr current_base(const struct fp_object *object)
+{
+	return fp_object_is_fixed(object) && fp_undo_present(object) ? fp_object_base(object) : 0;
+}
+
+bool fp_placed_is_settled(const struct fp_placed *placed, const struct fp_object *object)
+{
+	return placed->locked || current_base(object) == placed->base;
+}
+
+static struct fp_placed *append(struct fp_placing *placing, const struct fp_member *member)
+{
+	struct fp_placed *placed = fp_arena_alloc(&placing->arena, sizeof(*placed));
+
+	if (placing->count == placing->capacity) {
+		size_t capacity = placing->capacity ? placing->capacity * 2 : 256;
+		struct fp_placed **list =
+			reallocarray(placing->list, capacity, sizeof(struct fp_placed *));
+
+		if (!list)
+			return NULL;
+		placing->list = list;
+		placing->capacity = capacity;
+	}
+	if (!placed)
+		return NULL;
+	placed->object = member->object;
+	placed->name = fp_arena_string(&placing->arena, member->name);
+	if (placing->program_words)
+		placed->programs =
+			fp_arena_array(&placing->arena, placing->program_words, sizeof(uint64_t));
+	if (!placed->name || (placing->program_words && !placed->programs) ||
+	    fp_strmap_put(&placing->by_path, member->object->path, placed) != 0)
+		return NULL;
+	placing->list[placing->count++] = placed;
+	return placed;
+}
+
+int fp_placing_add(struct fp_placing *placing, const struct fp_closure *closure, size_t carrier,
+		   struct fp_why *why)
+{
+	for (size_t i = 1; i < closure->count; i++) {
+		const struct fp_member *member = &closure->members[i];
+		struct fp_placed *placed = fp_placing_find(placing, member->object);
+
+		if (!placed)
+			placed = append(placing, member);
+		if (!placed)
+			return fp_why_system(why, ENOMEM, member->name, "place");
+		if (i == carrier)
+			fp_why_set(&placed->why, FP_REASON_FLOATS, member->object->path,
+				   "it is the carrier");
+		else if (member->is_loader)
+			fp_why_set(&placed->why, FP_REASON_FLOATS, member->object->path, "ld.so");
+		if (placed->programs)
+			placed->programs[placing->program_count / BITS] |=
+				1ull << placing->program_count % BITS;
+	}
+	placing->program_count++;
+	return 0;
+}
+
+/* The reasons that lie in the library itself. */
+static void judge(const struct fp_placing *placing, struct fp_placed *placed)
+{
+	struct fp_why *why = &placed->why;
+	fp_addr base = current_base(placed->object);
+	int error;
+
+	if (why->reason)
+		return;
+	error = fp_policy_changeable(placed->object, why);
+	if (error) {
+		placed->locked = true;
+		placed->base = base;
+		return;
+	}
+	if (placing->options->placement == FP_PLACEMENT_FLOATING) {
+		fp_why_set(why, FP_REASON_FLOATS, placed->object->path, "as asked for");
+		return;
+	}
+	/* What has an address now was allowed to have one. */
+	if (!base)
+		error = fp_shift_allowed(placed->object, why);
+	if (!error && !placing->options->force)
+		error = fp_policy_library_gain(placed->object, why);
+}
+
+/* The reason that lies in who else loads it. */
+static int ask_guard(struct fp_placing *placing, struct fp_why *why)
+{
+	const struct fp_loader_options options = { .root = placing->root };
+	struct fp_loader *loader = NULL;
+	struct fp_config *config = NULL;
+	struct fp_guard *guard = NULL;
+	int error = fp_config_read(placing->root, NULL, &config, why);
+
+	if (!error)
+		error = fp_loader_new(&options, &loader, why);
+	if (!error)
+		error = fp_guard_new(loader, placing->root, config, &guard, why);
+	for (size_t i = 0; i < placing->count && !error; i++) {
+		struct fp_placed *placed = placing->list[i];
+		const struct fp_guard_entry *entry = fp_guard_find(guard, placed->object);
+
+		if (entry && !placed->why.reason)
+			fp_why_set(&placed->why, FP_REASON_FLOATS, placed->object->path,
+				   "loaded by %.160s (%s)", entry->program,
+				   fp_guard_kind_name(entry->kind));
+	}
+	fp_guard_free(guard);
+	fp_loader_free(loader);
+	fp_config_free(config);
+	return error;
+}
+
+static int note_occupied(const char *path, uint64_t base, uint64_t room, void *context)
+{
+	struct fp_placing *placing = context;
+	struct fp_range *ranges;
+
+	if (fp_strmap_get(&placing->by_path, path))
+		return 0;
+	if (placing->occupied_count % BITS == 0) {
+		ranges = reallocarray(placing->occupied, placing->occupied_count + BITS,
+				      sizeof(*ranges));
+		if (!ranges)
+			return -ENOMEM;
+		placing->occupied = ranges;
+	}
+	placing->occupied[placing->occupied_count++] =
+		(struct fp_range){ .start = base, .end = base + room };
+	return 0;
+}
+
+/* Gives the COUNT libraries of LIST, which are to be fixed, their addresses. */
+static int lay_out(struct fp_placing *placing, struct fp_placed **list, size_t count,
+		   struct fp_place *places)
+{
+	const struct fp_machine *machine = list[0]->object->machine;
+	struct fp_layout layout = {
+		.window_start = machine->window_start,
+		.window_end = machine->window_end,
+		.page_size = machine->page_size,
+		.conserve_memory = placing->options->conserve_memory,
+		.program_words = placing->program_words,
+		.random = placing->options->random,
+		.seed = placing->options->seed,
+	};
+	bool is_new = layout.random;
+	int error = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		places[i] = (struct fp_place){
+			.room = fp_shift_room(list[i]->object),
+			.alignment = fp_shift_alignment(list[i]->object),
+			.base = current_base(list[i]->object),
+			.programs = list[i]->programs,
+		};
+		is_new = is_new || !places[i].base;
+	}
+	/* Only who moves in needs to know the neighbours. */
+	if (is_new)
+		error = fp_scan_fixed(placing->root, note_occupied, placing);
+	layout.occupied = placing->occupied;
+	layout.occupied_count = placing->occupied_count;
+	if (!error)
+		error = fp_layout_assign(&layout, places, count);
+	for (size_t i = 0; i < count && !error; i++)
+		list[i]->base = places[i].base;
+	return error;
+}
+
+static int assign(struct fp_placing *placing, struct fp_why *why)
+{
+	struct fp_placed **fixed = calloc(placing->count + 1, sizeof(struct fp_placed *));
+	struct fp_place *places = calloc(placing->count + 1, sizeof(*places));
+	size_t count = 0;
+	int error = fixed && places ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < placing->count && !error; i++)
+		if (!placing->list[i]->why.reason)
+			fixed[count++] = placing->list[i];
+	if (!error && count)
+		error = lay_out(placing, fixed, count, places);
+	if (error == -ENOSPC) {
+		for (size_t i = 0; i < count; i++)
+			fp_why_set(&fixed[i]->why, FP_REASON_NO_ROOM, fixed[i]->object->path,
+				   "in the window of fixed addresses");
+		error = 0;
+	}
+	free(fixed);
+	free(places);
+	return error ? fp_why_system(why, -error, placing->root, "place") : 0;
+}
+
+int fp_placing_decide(struct fp_placing *placing, struct fp_why *why)
+{
+	bool any = false;
+	int error = 0;
+
+	for (size_t i = 0; i < placing->count; i++) {
+		judge(placing, placing->list[i]);
+		any = any || !placing->list[i]->why.reason;
+	}
+	if (any && placing->options->placement == FP_PLACEMENT_DEFAULT)
+		error = ask_guard(placing, why);
+	return error ? error : assign(placing, why);
+}

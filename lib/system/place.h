@@ -1,0 +1,40 @@
+/* place.h - which libraries of a run get a fixed address, and which one. */
+#ifndef FP_PLACE_H
+#define FP_PLACE_H
+
+#include "../graph/closure.h"
+#include "run.h"
+
+/* One library that the programs of the run load. */
+struct fp_placed {
+	const char *name;         /* path inside the root */
+	struct fp_object *object; /* as it was when the placement was decided */
+	fp_addr base;             /* the address it is to have; 0: it floats */
+	struct fp_why why;        /* why it floats */
+	bool locked;              /* the file stays as it is */
+	bool done;                /* the file is as it should be, or could not be made so */
+	uint64_t *programs;       /* with conserve_memory: a bit for each program that loads it */
+};
+
+struct fp_placing;
+
+/* For a run over at most PROGRAM_COUNT programs. */
+int fp_placing_new(const struct fp_run_options *options, const char *root, struct fp_loader *loader,
+		   size_t program_count, struct fp_placing **ret_placing, struct fp_why *why);
+void fp_placing_free(struct fp_placing *placing);
+
+/* Adds the libraries of a program that will be prelinked; CARRIER is the member that has or gets the stub.  The order of
+   the calls is the order in which libraries that have no address yet get one. */
+int fp_placing_add(struct fp_placing *placing, const struct fp_closure *closure, size_t carrier,
+		   struct fp_why *why);
+
+/* Decides for all that were added; nothing can be added afterwards.  Reasons: FP_REASON_BAD_CONFIGURATION, FP_REASON_NO_MEMORY. */
+int fp_placing_decide(struct fp_placing *placing, struct fp_why *why);
+
+/* The library with the file of OBJECT, or null. */
+struct fp_placed *fp_placing_find(const struct fp_placing *placing, const struct fp_object *object);
+
+/* True when OBJECT, the current state of PLACED, has the placement that was decided. */
+bool fp_placed_is_settled(const struct fp_placed *placed, const struct fp_object *object);
+
+#endif
