@@ -47,6 +47,8 @@ struct walk {
 	fp_scan_visit *visit;
 	fp_scan_visit_executable *visit_executable;
 	void *context;
+	size_t root_length; /* of the part of a path that is the root's; set where data is passed over */
+	bool skips_data;
 	struct identity *seen; /* open addressing; inode 0: free */
 	size_t seen_count, seen_capacity;
 	unsigned depth;
@@ -265,6 +267,24 @@ static int walk_executable(struct walk *walk, int parent, const char *name, cons
 	return walk->visit_executable(path, &stat, walk->context);
 }
 
+/* True for large directories in which no package installs programs or libraries. */
+static bool holds_data(const struct walk *walk, const char *path)
+{
+	static const char *const names[] = {
+		"include",     "src",        "share/doc",    "share/fonts", "share/help",
+		"share/icons", "share/info", "share/locale", "share/man",   "share/zoneinfo",
+	};
+
+	path += walk->root_length;
+	path += strspn(path, "/");
+	if (!walk->skips_data || strncmp(path, "usr/", 4) != 0)
+		return false;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(path + 4, names[i]) == 0)
+			return true;
+	return false;
+}
+
 static int walk_names(struct walk *walk, DIR *directory, const char *path, dev_t device);
 
 /* Walks the directory open as FD, which it takes over.  DEVICE is its parent's; where it changes, the kind of
@@ -312,7 +332,7 @@ static int walk_name(struct walk *walk, int parent, const struct name *name, con
 	}
 	if (type == DT_REG)
 		return walk->file(walk, parent, name->name, path);
-	if (type != DT_DIR)
+	if (type != DT_DIR || holds_data(walk, path))
 		return 0;
 	fd = open_name(parent, name->name, O_DIRECTORY);
 	return fd < 0 ? 0 : walk_directory(walk, fd, path, device);
@@ -355,11 +375,13 @@ int fp_scan_elf(const char *const *directories, fp_scan_visit *visit, void *cont
 	return walk_all(&walk, directories);
 }
 
-static bool holds_programs(const char *name)
+/* NAME is a directory of the root: those of packages, and those of users, where no package installs anything. */
+static bool holds_programs(const struct walk *walk, const char *name)
 {
 	static const char *const names[] = { "bin", "sbin", "usr", "opt", "srv", "home", "root" };
+	size_t count = walk->skips_data ? 4 : sizeof(names) / sizeof(names[0]);
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	for (size_t i = 0; i < count; i++)
 		if (strcmp(name, names[i]) == 0)
 			return true;
 	return strncmp(name, "lib", 3) == 0;
@@ -376,6 +398,7 @@ static int walk_system(struct walk *walk, const char *root)
 
 	if (!root || !*root)
 		root = "/";
+	walk->root_length = strlen(root);
 	directory = opendir(root);
 	if (!directory)
 		return 0;
@@ -387,7 +410,7 @@ static int walk_system(struct walk *walk, const char *root)
 	if (!directories)
 		result = -ENOMEM;
 	for (size_t i = 0; i < names.count && !result; i++) {
-		if (!holds_programs(names.list[i].name))
+		if (!holds_programs(walk, names.list[i].name))
 			continue;
 		directories[kept] = join(root, names.list[i].name);
 		result = directories[kept++] ? 0 : -ENOMEM;
@@ -404,6 +427,7 @@ static int walk_system(struct walk *walk, const char *root)
 int fp_scan_executables(const char *root, fp_scan_visit_executable *visit, void *context)
 {
 	struct walk walk = { .file = walk_executable,
+			     .skips_data = true,
 			     .visit_executable = visit,
 			     .context = context };
 
@@ -579,7 +603,9 @@ static int visit_fixed(const char *path, void *context)
 int fp_scan_fixed(const char *root, fp_scan_visit_fixed *visit, void *context)
 {
 	struct fixed_scan scan = { visit, context };
-	struct walk walk = { .file = walk_likely_elf, .visit = visit_fixed, .context = &scan };
+	struct walk walk = {
+		.file = walk_likely_elf, .skips_data = true, .visit = visit_fixed, .context = &scan
+	};
 
 	return walk_system(&walk, root);
 }

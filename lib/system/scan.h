@@ -25,16 +25,17 @@ int fp_scan_prelinked(const char *root, fp_scan_visit *visit, void *context);
 /* Called as fp_scan_visit for an executable file, with what lstat gives. */
 typedef int fp_scan_visit_executable(const char *path, const struct stat *stat, void *context);
 
-/* Calls VISIT for every regular file below the same directories of ROOT that anybody may execute, in the same order, but
-   under each of its names.  No file is opened; those whose names end as data files' do (.html, .py, .png) are not looked at. */
+/* Calls VISIT for every regular file that anybody may execute below the directories of ROOT in which packages install
+   programs: those of fp_scan_prelinked without srv, home and root, and without include, src, doc, man, locale and the like
+   below usr.  The order is the same, but files are met under each of their names.  No file is opened; those whose names end as
+   data files' do (.html, .py, .png) are not looked at. */
 int fp_scan_executables(const char *root, fp_scan_visit_executable *visit, void *context);
 
 /* Called as fp_scan_visit for a library that has a fixed address: BASE, and the ROOM from there on (as fp_layout_room)
    that nothing else may be mapped into. */
 typedef int fp_scan_visit_fixed(const char *path, uint64_t base, uint64_t room, void *context);
 
-/* As fp_scan_prelinked for libraries that were shifted to an address in their machine's window, without files whose names
-   end as data files' do. */
+/* Calls VISIT for every library below the same directories that was shifted to an address in its machine's window. */
 int fp_scan_fixed(const char *root, fp_scan_visit_fixed *visit, void *context);
 
 /* True when PATH is an ELF file with a section of undo data.  Reads a few hundred bytes and believes none of them. */

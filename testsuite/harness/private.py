@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from harness import build, files
-from harness.run import REQUIRE, Result, fastprelink, run
+from harness.run import REQUIRE, Result, fastprelink, placed, run
 from oracle import Oracle
 
 LIBC = "libc.so.6"
@@ -97,7 +97,12 @@ class PrivateDir:
         return done
 
     def prelink(self, *programs, options=("-f",), status=0):
-        self.own_libc()  # never the system's
+        options = placed(options)
+        # Never the system's.
+        if "--aslr" in options:
+            self.own_libc()
+        else:
+            self.adopt(*programs)
         return fastprelink(*options, f"--ld-library-path={self.lib}", f"--runtime={self.runtime}",
                            *self.options, *(programs or [self.prog]), status=status)
 

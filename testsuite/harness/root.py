@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from harness import files, need
-from harness.run import REQUIRE, fastprelink, run
+from harness.run import REQUIRE, fastprelink, placed, run
 from oracle import Oracle
 
 MS_RDONLY, MS_REMOUNT, MS_BIND, MNT_DETACH = 1, 32, 4096, 2
@@ -115,7 +115,7 @@ class Root:
         return done
 
     def prelink(self, *programs, options=("-f",), status=0):
-        return fastprelink(f"--root={self.path}", RUNTIME, *options, *programs, status=status)
+        return fastprelink(f"--root={self.path}", RUNTIME, *placed(options), *programs, status=status)
 
     def undo(self, *programs):
         return fastprelink(f"--root={self.path}", RUNTIME, "-u", *(programs or ["-a"]))

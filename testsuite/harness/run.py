@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 
 from harness import build
 
+# Where the tests place libraries unless they say so themselves: aslr, fixed, or default.
+PLACEMENT = os.environ.get("FASTPRELINK_PLACEMENT", "aslr")
+PLACING = {"--aslr", "--fixed", "--default"}
+
 REQUIRE = {"FASTPRELINK": "require", "FASTPRELINK_DEBUG": "1"}
 DEBUG = {"FASTPRELINK_DEBUG": "1"}
 NOTE = re.compile(r"^fastprelink: (?:accelerated|declined).*\n?", re.MULTILINE)
@@ -49,6 +53,13 @@ def fastprelink(*arguments, status=0, env=None, timeout=300, **options):
     done = run([build.TOOL, *arguments], env=env, timeout=timeout, **options)
     assert done.status in ((0, 1, 2) if status is None else (status,)), done
     return done
+
+
+def placed(options):
+    """OPTIONS of a run that prelinks, with the placement that this run of the suite is about."""
+    if not PLACING.intersection(options):
+        options = [*options, f"--{PLACEMENT}"]
+    return [option for option in options if option != "--default"]
 
 
 def one_line(done, *words):
