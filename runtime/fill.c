@@ -127,7 +127,7 @@ static void fill_object(const struct fp_table *table, const struct fp_table_obje
 	for (uint32_t i = 0; i < object->target_count; i++)
 		target_bases[FP_TARGET_FIRST + i] = bases[list[i]];
 
-	if (object->flags & FP_OBJECT_FIXED) {
+	if (object->flags & FP_OBJECT_ROWS) {
 		fill_rows(&holder, (const uint32_t *)(start + object->slots), object->base);
 		cut_relocations(table, object, map, lazy);
 		return;

@@ -13,7 +13,7 @@ from test_linking import ANSWER, make
 from test_shift import BASE, addresses, occupier
 from test_tls import ANSWER as TLS_ANSWER, LIBRARY as TLS_LIBRARY, PROGRAM as TLS_PROGRAM
 
-FIXED, NO_LAZY = 4, 8
+ROWS, NO_LAZY = 8, 16
 RESIDUAL, IFUNC, ABSOLUTE, FIRST = range(4)
 NOW = ["-Wl,-z,now"]
 ROOT = build.TESTSUITE.parent
@@ -30,7 +30,7 @@ def place(case, *floating, base=BASE):
 
 
 def table(case):
-    """{name: record}; a record's "rows" are {address in the library: (target code or name, value)}, None without FIXED."""
+    """{name: record}; a record's "rows" are {address in the library: (target code or name, value)}, None without ROWS."""
     data = case.prog.read_bytes()
     offset, size = elf.sections(case.prog)[".fastprelink"]
     data = data[offset:offset + size]
@@ -42,7 +42,7 @@ def table(case):
     for index, name in enumerate(names[:count]):
         record = dict(zip(RECORD_FIELDS, RECORD.unpack_from(data, objects + index * RECORD.size)))
         record["rows"] = None
-        if record["flags"] & FIXED:
+        if record["flags"] & ROWS:
             rows = record["run_count"]
             array = lambda field, form, number: struct.unpack_from(f"<{number}{form}", data, record[field])
             targets = [names[target] for target in array("target_list", "H", record["target_count"])]
@@ -296,7 +296,7 @@ def test_cxx(case):
     case.library("libb.so", LIB_B, ["liba.so"], lang="c++")
     case.program(CXX_HEADER + "int in_a(), in_b();\nint main() {" + body + "}", ["libb.so", "liba.so"], lang="c++")
     found = check(case, "Problem p\nexception r\nint 3\n2 1\n")
-    assert found["libstdc++.so.6"]["flags"] & FIXED
+    assert found["libstdc++.so.6"]["flags"] & ROWS
 
 
 # At start

@@ -52,9 +52,9 @@ enum { FP_NO_ENTRY = 0xffff };
 enum {
 	FP_OBJECT_FILL = 1, /* the runtime fills its words and cuts its relocation tables down */
 	FP_OBJECT_BIND_NOW = 2, /* with FILL: those of DT_JMPREL too */
-	/* With FILL: the file holds its words already, but for those in rows; only with the load bias 0. */
-	FP_OBJECT_FIXED = 4,
-	FP_OBJECT_NO_LAZY = 8, /* with FIXED: DT_JMPREL needs ld.so only under LD_BIND_NOW */
+	FP_OBJECT_FIXED = 4, /* its load bias must be 0: words of others hold addresses in it */
+	FP_OBJECT_ROWS = 8,  /* with FILL and FIXED: its file holds its words, but for those in rows */
+	FP_OBJECT_NO_LAZY = 16, /* with ROWS: DT_JMPREL needs ld.so only under LD_BIND_NOW */
 };
 
 /* One object as it must be found at start, and, with FP_OBJECT_FILL, what to do with it. */
@@ -77,7 +77,7 @@ struct fp_table_object {
 	/* Symbol runs: maximal sequences of word relocations with one fp_reference, in table order, counted anew in
 	   jmprel.  Each has a value (uint32_t, from the target's map start) and a target (uint8_t code). */
 	uint32_t run_count;
-	/* With FP_OBJECT_FIXED every run is a row, for one word: offset of uint32_t[run_count], the words from the map's
+	/* With FP_OBJECT_ROWS every run is a row, for one word: offset of uint32_t[run_count], the words from the map's
 	   start. */
 	uint32_t slots;
 	uint32_t values, targets; /* offsets of uint32_t[run_count], uint8_t[run_count] */

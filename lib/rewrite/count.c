@@ -110,7 +110,7 @@ void fp_table_recount(const struct fp_table *table, const struct fp_closure *clo
 	for (uint32_t i = 0; i < table->object_count; i++)
 		if (records[i].flags & FP_OBJECT_FILL) {
 			ret_counts->residual += records[i].residual_count;
-			if (records[i].flags & FP_OBJECT_FIXED)
+			if (records[i].flags & FP_OBJECT_ROWS)
 				ret_counts->rows += records[i].run_count;
 		}
 }

@@ -136,11 +136,11 @@ static int fill_member(struct fp_table_builder *builder, size_t index)
 	};
 	int error = holder.values && holder.targets && holder.codes ? 0 : -ENOMEM;
 
-	record->flags = FP_OBJECT_FILL | (now ? (uint32_t)FP_OBJECT_BIND_NOW : 0);
+	record->flags |= FP_OBJECT_FILL | (now ? (uint32_t)FP_OBJECT_BIND_NOW : 0);
 	if (!error && fp_object_is_fixed(object))
 		error = fp_rows_possible(object, &fixed);
 	if (!error && fixed) {
-		record->flags |= FP_OBJECT_FIXED |
+		record->flags |= FP_OBJECT_ROWS |
 				 (lazy_pass_is_idle(object) ? (uint32_t)FP_OBJECT_NO_LAZY : 0);
 		holder.slots = calloc(words + 1, sizeof(uint32_t));
 		if (!holder.slots)
@@ -315,6 +315,8 @@ int fp_table_build(const struct fp_closure *closure, size_t carrier, struct fp_b
 		error = fp_binder_new(closure, &builder->binder, why);
 	for (size_t i = 0; i < closure->count && !error; i++) {
 		error = fp_table_identify(closure->members[i].object, &builder->records[i], why);
+		if (fp_object_is_fixed(closure->members[i].object))
+			builder->records[i].flags |= FP_OBJECT_FIXED;
 		if (error)
 			goto out;
 	}
