@@ -73,6 +73,8 @@ lib_libfastprelink_a_SOURCES = \
 	lib/rewrite/table.h \
 	lib/rewrite/tags.c \
 	lib/rewrite/tags.h \
+	lib/rewrite/tail.c \
+	lib/rewrite/tail.h \
 	lib/rewrite/undo.c \
 	lib/rewrite/undo.h \
 	lib/rewrite/undo_format.h \

@@ -40,21 +40,26 @@ int fp_buffer_append(struct fp_buffer *buffer, const void *bytes, size_t size)
 	return 0;
 }
 
-int fp_buffer_align(struct fp_buffer *buffer, size_t alignment)
+int fp_buffer_zeros(struct fp_buffer *buffer, size_t size)
 {
-	size_t padding = -buffer->size & (alignment - 1), end;
+	size_t end;
 	int error;
 
-	if (!padding)
+	if (!size)
 		return 0;
-	if (__builtin_add_overflow(buffer->size, padding, &end))
+	if (__builtin_add_overflow(buffer->size, size, &end))
 		return -ENOMEM;
 	error = fp_buffer_reserve(buffer, end);
 	if (error)
 		return error;
-	memset(buffer->bytes + buffer->size, 0, padding);
+	memset(buffer->bytes + buffer->size, 0, size);
 	buffer->size = end;
 	return 0;
+}
+
+int fp_buffer_align(struct fp_buffer *buffer, size_t alignment)
+{
+	return fp_buffer_zeros(buffer, -buffer->size & (alignment - 1));
 }
 
 void fp_buffer_free(struct fp_buffer *buffer)

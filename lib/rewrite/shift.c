@@ -24,6 +24,7 @@
 #include "image.h"
 #include "stamp.h"
 #include "tags.h"
+#include "tail.h"
 
 enum { WORD = 8 };
 
@@ -459,7 +460,9 @@ int fp_shift_library(const struct fp_object *original, fp_addr base,
 		error = shift(&shifter);
 		if (!error) {
 			shifter.image.shift = shifter.shift;
-			error = fp_image_finish(&shifter.image);
+			error = fp_tail_extend(&shifter.image);
+			if (!error)
+				error = fp_image_finish(&shifter.image);
 			if (error)
 				error = fp_why_system(why, -error, original->path, "shift");
 		}

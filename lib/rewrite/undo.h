@@ -15,6 +15,7 @@ struct fp_buffer {
 
 int fp_buffer_reserve(struct fp_buffer *buffer, size_t size);
 int fp_buffer_append(struct fp_buffer *buffer, const void *bytes, size_t size);
+int fp_buffer_zeros(struct fp_buffer *buffer, size_t size);
 /* Appends zeros until the size is a multiple of ALIGNMENT (a power of two). */
 int fp_buffer_align(struct fp_buffer *buffer, size_t alignment);
 void fp_buffer_free(struct fp_buffer *buffer);
