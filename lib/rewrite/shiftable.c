@@ -50,8 +50,6 @@ static int check_name(const struct fp_object *original, struct fp_why *why)
 
 	if (!kind)
 		kind = floating_kind(base_name(original->path));
-	if (!kind && original->interpreter)
-		kind = "it can be started as a program";
 	return kind ? fp_why_set(why, FP_REASON_FLOATS, original->path, "%s", kind) : 0;
 }
 

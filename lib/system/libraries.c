@@ -87,6 +87,13 @@ static void report(const struct fp_run *run, const struct fp_library_result *res
 		run->options.on_library(result, run->options.on_library_context);
 }
 
+/* True when it lies in the library itself that it cannot be fixed. */
+static bool is_lasting(enum fp_reason reason)
+{
+	return reason == FP_REASON_UNSUPPORTED || reason == FP_REASON_NO_ROOM ||
+	       reason == FP_REASON_FLOATS || reason == FP_REASON_MALFORMED;
+}
+
 /* Places one library, the first time it is met; a failure leaves it as it is. */
 static void place(struct fp_run *run, struct fp_placed *placed, struct fp_object *object,
 		  bool is_settled)
@@ -99,8 +106,11 @@ static void place(struct fp_run *run, struct fp_placed *placed, struct fp_object
 
 	placed->done = true;
 	if (!is_settled && !floats && !placed->locked &&
-	    make_placed(run, placed, object, &result, &result.why) != 0)
-		result.skipped = true;
+	    make_placed(run, placed, object, &result, &result.why) != 0) {
+		result.skipped = !is_lasting(result.why.reason);
+		result.outcome = FP_OUTCOME_UNCHANGED;
+		result.base = placed->base = 0;
+	}
 	report(run, &result);
 }
 

@@ -153,6 +153,18 @@ static void judge(const struct fp_placing *placing, struct fp_placed *placed)
 		error = fp_policy_library_gain(placed->object, why);
 }
 
+/* What no layout has a place for would keep all others from theirs. */
+static void judge_size(struct fp_placed *placed)
+{
+	const struct fp_machine *machine = placed->object->machine;
+	uint64_t window = machine->window_end - machine->window_start;
+
+	if (!placed->why.reason && (fp_shift_room(placed->object) > window / 4 ||
+				    fp_shift_alignment(placed->object) > window / 64))
+		fp_why_set(&placed->why, FP_REASON_NO_ROOM, placed->object->path,
+			   "in the window of fixed addresses");
+}
+
 /* The reason that lies in who else loads it. */
 static int ask_guard(struct fp_placing *placing, struct fp_why *why)
 {
@@ -268,6 +280,7 @@ int fp_placing_decide(struct fp_placing *placing, struct fp_why *why)
 
 	for (size_t i = 0; i < placing->count; i++) {
 		judge(placing, placing->list[i]);
+		judge_size(placing->list[i]);
 		any = any || !placing->list[i]->why.reason;
 	}
 	if (any && placing->options->placement == FP_PLACEMENT_DEFAULT)
