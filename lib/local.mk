@@ -85,6 +85,7 @@ lib_libfastprelink_a_SOURCES = \
 	lib/system/guard.c \
 	lib/system/guard.h \
 	lib/system/internal.h \
+	lib/system/install.c \
 	lib/system/libraries.c \
 	lib/system/place.c \
 	lib/system/place.h \
@@ -94,6 +95,7 @@ lib_libfastprelink_a_SOURCES = \
 	lib/system/prove.h \
 	lib/system/relocate.c \
 	lib/system/replace.c \
+	lib/system/restore.c \
 	lib/system/run.c \
 	lib/system/run.h \
 	lib/system/scan.c \

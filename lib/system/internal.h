@@ -2,6 +2,8 @@
 #ifndef FP_SYSTEM_INTERNAL_H
 #define FP_SYSTEM_INTERNAL_H
 
+#include <sys/stat.h>
+
 #include "../graph/closure.h"
 #include "../rewrite/undo.h"
 #include "place.h"
@@ -19,6 +21,18 @@ struct fp_run {
 
 /* PATH as seen inside the root: names may be given with the root's prefix or without it. */
 const char *fp_run_inside(const struct fp_run *run, const char *path);
+
+/* PATH, which is inside the root, as the host names it; null when memory is out. */
+const char *fp_run_on_host(struct fp_run *run, const char *path);
+
+/* Reads the regular file PATH whole; *RET_BYTES is malloced. */
+int fp_run_read_file(const char *path, unsigned char **ret_bytes, size_t *ret_size,
+		     struct stat *ret_stat, struct fp_why *why);
+
+/* Makes sure that the closure has a carrier with a current stub, and that the runtime is there.
+   *RET_REPLACED: the carrier is a new file, so that the closure must be built again. */
+int fp_run_ensure_carrier(struct fp_run *run, const struct fp_closure *closure, size_t index,
+			  bool *ret_replaced, struct fp_why *why);
 
 /* The original of OBJECT: itself, or, when it carries undo data, what that restores.  *RET_ORIGINAL is to be closed when
    it is not OBJECT; BUFFER holds its bytes. */

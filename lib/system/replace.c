@@ -1,8 +1,50 @@
-/* replace.c - opens the original of a file, and puts a rewritten file in its place. */
+/* replace.c - reads a file or its original, and puts a rewritten file in its place. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "../rewrite/commit.h"
 #include "internal.h"
+
+int fp_run_read_file(const char *path, unsigned char **ret_bytes, size_t *ret_size,
+		     struct stat *ret_stat, struct fp_why *why)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), error = 0;
+	size_t size = 0;
+	unsigned char *bytes = NULL;
+
+	if (fd < 0)
+		return fp_why_system(why, errno, path, "open");
+	if (fstat(fd, ret_stat) != 0)
+		error = fp_why_system(why, errno, path, "stat");
+	else if (!S_ISREG(ret_stat->st_mode))
+		error = fp_why_set(why, FP_REASON_NOT_REGULAR, path, "%s", "");
+	else if (!(bytes = malloc((size_t)ret_stat->st_size + 1)))
+		error = fp_why_system(why, ENOMEM, path, "read");
+	while (!error && size < (size_t)ret_stat->st_size) {
+		ssize_t count = read(fd, bytes + size, (size_t)ret_stat->st_size - size);
+
+		if (count < 0 && errno == EINTR)
+			continue;
+		if (count < 0)
+			error = fp_why_system(why, errno, path, "read");
+		else if (count == 0)
+			error = fp_why_set(why, FP_REASON_CHANGED, path, "%s", "");
+		else
+			size += (size_t)count;
+	}
+	close(fd);
+	if (error) {
+		free(bytes);
+		return error;
+	}
+	*ret_bytes = bytes;
+	*ret_size = size;
+	return 0;
+}
 
 int fp_run_open_original(struct fp_object *object, struct fp_buffer *buffer,
 			 struct fp_object **ret_original, struct fp_why *why)

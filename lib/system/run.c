@@ -1,22 +1,16 @@
-/* run.c - one run of the engine: closure, carrier, table, program, commit, for one program after the other. */
+/* run.c - one run of the engine: plan, closure, carrier, libraries, table, program, for one program after the other. */
 #include "run.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "../graph/closure.h"
 #include "../rewrite/carrier.h"
-#include "../rewrite/commit.h"
 #include "../rewrite/program.h"
 #include "../rewrite/table.h"
 #include "internal.h"
 #include "policy.h"
-#include "prove.h"
-#include "scan.h"
 
 int fp_run_new(const struct fp_run_options *options, struct fp_run **ret_run, struct fp_why *why)
 {
@@ -78,162 +72,9 @@ const char *fp_run_inside(const struct fp_run *run, const char *path)
 	return path;
 }
 
-static const char *on_host(struct fp_run *run, const char *path)
+const char *fp_run_on_host(struct fp_run *run, const char *path)
 {
 	return run->root ? fp_arena_format(&run->arena, "%s%s", run->root, path) : path;
-}
-
-/* Reads the regular file PATH whole; *RET_BYTES is malloced. */
-static int read_file(const char *path, unsigned char **ret_bytes, size_t *ret_size,
-		     struct stat *ret_stat, struct fp_why *why)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), error = 0;
-	size_t size = 0;
-	unsigned char *bytes = NULL;
-
-	if (fd < 0)
-		return fp_why_system(why, errno, path, "open");
-	if (fstat(fd, ret_stat) != 0)
-		error = fp_why_system(why, errno, path, "stat");
-	else if (!S_ISREG(ret_stat->st_mode))
-		error = fp_why_set(why, FP_REASON_NOT_REGULAR, path, "%s", "");
-	else if (!(bytes = malloc((size_t)ret_stat->st_size + 1)))
-		error = fp_why_system(why, ENOMEM, path, "read");
-	while (!error && size < (size_t)ret_stat->st_size) {
-		ssize_t count = read(fd, bytes + size, (size_t)ret_stat->st_size - size);
-
-		if (count < 0 && errno == EINTR)
-			continue;
-		if (count < 0)
-			error = fp_why_system(why, errno, path, "read");
-		else if (count == 0)
-			error = fp_why_set(why, FP_REASON_CHANGED, path, "%s", "");
-		else
-			size += (size_t)count;
-	}
-	close(fd);
-	if (error) {
-		free(bytes);
-		return error;
-	}
-	*ret_bytes = bytes;
-	*ret_size = size;
-	return 0;
-}
-
-/* Makes the directories above PATH. */
-static int make_parents(const char *path, struct fp_why *why)
-{
-	char *copy = strdup(path);
-	int error = copy ? 0 : fp_why_system(why, ENOMEM, path, "mkdir");
-
-	for (char *slash = copy ? strchr(copy + 1, '/') : NULL; slash && !error;
-	     slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		if (mkdir(copy, 0755) != 0 && errno != EEXIST)
-			error = fp_why_system(why, errno, copy, "mkdir");
-		*slash = '/';
-	}
-	free(copy);
-	return error;
-}
-
-static bool is_runtime(const unsigned char *bytes, size_t size)
-{
-	const uint64_t *words = (const uint64_t *)bytes;
-
-	return size >= 32 && size % 8 == 0 && size < FP_MAX_RUNTIME_SIZE &&
-	       words[0] == FP_RUNTIME_MAGIC && words[2] == size &&
-	       fp_runtime_checksum(words, size / 8 - 1) == words[size / 8 - 1];
-}
-
-/* Puts the runtime where the stub looks for it, unless it is there. */
-static int install_runtime(struct fp_run *run, struct fp_why *why)
-{
-	const char *source =
-		run->options.runtime_source ? run->options.runtime_source : FP_RUNTIME_PATH;
-	const char *path = on_host(run, run->runtime);
-	unsigned char *bytes = NULL, *old = NULL;
-	size_t size = 0, old_size = 0;
-	struct stat stat;
-	int error;
-
-	if (!path)
-		return fp_why_system(why, ENOMEM, run->runtime, "install");
-	error = read_file(source, &bytes, &size, &stat, why);
-	if (error)
-		return error;
-	if (!is_runtime(bytes, size))
-		error = fp_why_set(why, FP_REASON_MALFORMED, source,
-				   "not a runtime of fastprelink");
-	if (!error && read_file(path, &old, &old_size, &stat, NULL) == 0 && old_size == size &&
-	    memcmp(old, bytes, size) == 0) {
-		free(old);
-		free(bytes);
-		return 0;
-	}
-	free(old);
-	if (!error && !run->options.dry_run) {
-		error = make_parents(path, why);
-		if (!error)
-			error = fp_commit_new(path, 0755, bytes, size, why);
-	}
-	free(bytes);
-	return error;
-}
-
-/* Replaces the carrier by one with the current stub, after programs have run with it. */
-static int install_carrier(struct fp_run *run, const struct fp_closure *closure, size_t index,
-			   struct fp_why *why)
-{
-	struct fp_object *object = closure->members[index].object, *original = NULL;
-	struct fp_buffer restored = { 0 }, file = { 0 };
-	int error = fp_run_open_original(object, &restored, &original, why);
-
-	if (!error)
-		error = fp_carrier_rewrite(original, run->runtime, &file, why);
-	if (!error && !run->options.dry_run) {
-		error = fp_prove_carrier(closure, index, run->root, file.bytes, file.size, why);
-		if (!error)
-			error = fp_run_replace(run, closure->members[index].name, object, original,
-					       &file, why);
-	}
-	if (!error)
-		run->carrier.added_size = file.size - original->size;
-	if (original != object)
-		fp_object_close(original);
-	fp_buffer_free(&restored);
-	fp_buffer_free(&file);
-	return error;
-}
-
-/* Makes sure that the closure has a carrier with a current stub, and that the runtime is there.
-   *RET_REPLACED: the carrier is a new file, so that the closure must be built again. */
-static int ensure_carrier(struct fp_run *run, const struct fp_closure *closure, size_t index,
-			  bool *ret_replaced, struct fp_why *why)
-{
-	const struct fp_member *member = &closure->members[index];
-	bool current = fp_carrier_is_current(member->object, run->runtime);
-	int error = current ? 0 : fp_policy_changeable(member->object, why);
-
-	*ret_replaced = false;
-	if (!error)
-		error = install_runtime(run, why);
-	if (error)
-		return error;
-	if (!run->carrier.path[0])
-		strncpy(run->carrier.path, member->name, sizeof(run->carrier.path) - 1);
-	if (current) {
-		if (!run->carrier.added_size)
-			run->carrier.outcome = FP_OUTCOME_UNCHANGED;
-		return 0;
-	}
-	error = install_carrier(run, closure, index, why);
-	if (error)
-		return error;
-	run->carrier.outcome = FP_OUTCOME_DONE;
-	*ret_replaced = !run->options.dry_run;
-	return 0;
 }
 
 static void fill_result(struct fp_program_result *result, const struct fp_closure *closure,
@@ -371,7 +212,7 @@ static int prelink(struct fp_run *run, struct fp_closure **closure, const char *
 	if (!error || (why && why->reason == FP_REASON_LITTLE_GAIN))
 		fill_result(result, *closure, &counts, fp_undo_original_size(program));
 	if (!error && !run->options.no_carrier)
-		error = ensure_carrier(run, *closure, carrier, &replaced, why);
+		error = fp_run_ensure_carrier(run, *closure, carrier, &replaced, why);
 	if (!error && replaced)
 		error = rebuild(run, closure, path, why);
 	if (error)
@@ -412,85 +253,5 @@ int fp_run_prelink(struct fp_run *run, const char *path, struct fp_program_resul
 		error = prelink(run, &closure, path, result, why);
 	if (closure)
 		fp_closure_free(closure);
-	return error;
-}
-
-int fp_run_undo(struct fp_run *run, const char *path, const char *output, struct fp_why *why)
-{
-	struct fp_object *object;
-	struct fp_buffer original = { 0 };
-	int error = fp_loader_open(run->loader, fp_run_inside(run, path), &object, why);
-
-	if (error)
-		return error;
-	error = fp_undo_restore(object, &original, why);
-	if (!error && output)
-		error = fp_commit_like(output, &object->stat, original.bytes, original.size, why);
-	else if (!error && !run->options.dry_run)
-		error = fp_commit(object->path, &object->stat, original.bytes, original.size, why);
-	if (!error && !output)
-		fp_loader_forget(run->loader, fp_run_inside(run, path));
-	fp_buffer_free(&original);
-	return error;
-}
-
-int fp_run_each_prelinked(struct fp_run *run, int (*visit)(const char *path, void *context),
-			  void *context)
-{
-	return fp_scan_prelinked(run->root, visit, context);
-}
-
-int fp_run_remove_runtime(struct fp_run *run, struct fp_why *why)
-{
-	const char *path = on_host(run, run->runtime);
-
-	if (!path)
-		return fp_why_system(why, ENOMEM, run->runtime, "remove");
-	/* Without a root it is the package's file. */
-	if (!run->root && strcmp(run->runtime, FP_RUNTIME_PATH) == 0)
-		return 0;
-	if (!run->options.dry_run && unlink(path) != 0 && errno != ENOENT)
-		return fp_why_system(why, errno, path, "remove");
-	return 0;
-}
-
-/* Reads the file PATH, which is its own original unless it is what is left of a prelinked one. */
-static int read_plain(const char *path, unsigned char **ret_bytes, size_t *ret_size,
-		      struct fp_why *why)
-{
-	struct stat stat;
-	int error = read_file(path, ret_bytes, ret_size, &stat, why);
-
-	if (error || !fp_undo_remains(*ret_bytes, *ret_size))
-		return error;
-	free(*ret_bytes);
-	return fp_why_set(why, FP_REASON_MODIFIED, path, "%s", "");
-}
-
-int fp_run_original(struct fp_run *run, const char *path, enum fp_plain plain,
-		    unsigned char **ret_bytes, size_t *ret_size, struct fp_why *why)
-{
-	const char *within = fp_run_inside(run, path), *host = on_host(run, within);
-	struct fp_object *object;
-	struct fp_buffer original = { 0 };
-	struct fp_why opening = { 0 };
-	int error;
-
-	if (!host)
-		return fp_why_system(why, ENOMEM, path, "read");
-	error = fp_loader_open(run->loader, within, &object, &opening);
-	if (error && why)
-		*why = opening;
-	if (error && plain == FP_PLAIN_SOUND &&
-	    (opening.reason == FP_REASON_TRUNCATED || opening.reason == FP_REASON_MALFORMED))
-		return error;
-	if (plain != FP_PLAIN_NONE && (error || !fp_undo_present(object)))
-		return read_plain(error ? host : object->path, ret_bytes, ret_size, why);
-	if (!error)
-		error = fp_undo_restore(object, &original, why);
-	if (!error) {
-		*ret_bytes = original.bytes;
-		*ret_size = original.size;
-	}
 	return error;
 }

@@ -1,0 +1,140 @@
+/* install.c - puts the carrier and the runtime in place, and takes the runtime away. */
+#include <errno.h>
+#include <fastprelink/abi.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../rewrite/carrier.h"
+#include "../rewrite/commit.h"
+#include "internal.h"
+#include "policy.h"
+#include "prove.h"
+
+/* Makes the directories above PATH. */
+static int make_parents(const char *path, struct fp_why *why)
+{
+	char *copy = strdup(path);
+	int error = copy ? 0 : fp_why_system(why, ENOMEM, path, "mkdir");
+
+	for (char *slash = copy ? strchr(copy + 1, '/') : NULL; slash && !error;
+	     slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(copy, 0755) != 0 && errno != EEXIST)
+			error = fp_why_system(why, errno, copy, "mkdir");
+		*slash = '/';
+	}
+	free(copy);
+	return error;
+}
+
+static bool is_runtime(const unsigned char *bytes, size_t size)
+{
+	const uint64_t *words = (const uint64_t *)bytes;
+
+	return size >= 32 && size % 8 == 0 && size < FP_MAX_RUNTIME_SIZE &&
+	       words[0] == FP_RUNTIME_MAGIC && words[2] == size &&
+	       fp_runtime_checksum(words, size / 8 - 1) == words[size / 8 - 1];
+}
+
+/* Puts the runtime where the stub looks for it, unless it is there. */
+static int install_runtime(struct fp_run *run, struct fp_why *why)
+{
+	const char *source =
+		run->options.runtime_source ? run->options.runtime_source : FP_RUNTIME_PATH;
+	const char *path = fp_run_on_host(run, run->runtime);
+	unsigned char *bytes = NULL, *old = NULL;
+	size_t size = 0, old_size = 0;
+	struct stat stat;
+	int error;
+
+	if (!path)
+		return fp_why_system(why, ENOMEM, run->runtime, "install");
+	error = fp_run_read_file(source, &bytes, &size, &stat, why);
+	if (error)
+		return error;
+	if (!is_runtime(bytes, size))
+		error = fp_why_set(why, FP_REASON_MALFORMED, source,
+				   "not a runtime of fastprelink");
+	if (!error && fp_run_read_file(path, &old, &old_size, &stat, NULL) == 0 &&
+	    old_size == size && memcmp(old, bytes, size) == 0) {
+		free(old);
+		free(bytes);
+		return 0;
+	}
+	free(old);
+	if (!error && !run->options.dry_run) {
+		error = make_parents(path, why);
+		if (!error)
+			error = fp_commit_new(path, 0755, bytes, size, why);
+	}
+	free(bytes);
+	return error;
+}
+
+/* Replaces the carrier by one with the current stub, after programs have run with it. */
+static int install_carrier(struct fp_run *run, const struct fp_closure *closure, size_t index,
+			   struct fp_why *why)
+{
+	struct fp_object *object = closure->members[index].object, *original = NULL;
+	struct fp_buffer restored = { 0 }, file = { 0 };
+	int error = fp_run_open_original(object, &restored, &original, why);
+
+	if (!error)
+		error = fp_carrier_rewrite(original, run->runtime, &file, why);
+	if (!error && !run->options.dry_run) {
+		error = fp_prove_carrier(closure, index, run->root, file.bytes, file.size, why);
+		if (!error)
+			error = fp_run_replace(run, closure->members[index].name, object, original,
+					       &file, why);
+	}
+	if (!error)
+		run->carrier.added_size = file.size - original->size;
+	if (original != object)
+		fp_object_close(original);
+	fp_buffer_free(&restored);
+	fp_buffer_free(&file);
+	return error;
+}
+
+int fp_run_ensure_carrier(struct fp_run *run, const struct fp_closure *closure, size_t index,
+			  bool *ret_replaced, struct fp_why *why)
+{
+	const struct fp_member *member = &closure->members[index];
+	bool current = fp_carrier_is_current(member->object, run->runtime);
+	int error = current ? 0 : fp_policy_changeable(member->object, why);
+
+	*ret_replaced = false;
+	if (!error)
+		error = install_runtime(run, why);
+	if (error)
+		return error;
+	if (!run->carrier.path[0])
+		strncpy(run->carrier.path, member->name, sizeof(run->carrier.path) - 1);
+	if (current) {
+		if (!run->carrier.added_size)
+			run->carrier.outcome = FP_OUTCOME_UNCHANGED;
+		return 0;
+	}
+	error = install_carrier(run, closure, index, why);
+	if (error)
+		return error;
+	run->carrier.outcome = FP_OUTCOME_DONE;
+	*ret_replaced = !run->options.dry_run;
+	return 0;
+}
+
+int fp_run_remove_runtime(struct fp_run *run, struct fp_why *why)
+{
+	const char *path = fp_run_on_host(run, run->runtime);
+
+	if (!path)
+		return fp_why_system(why, ENOMEM, run->runtime, "remove");
+	/* Without a root it is the package's file. */
+	if (!run->root && strcmp(run->runtime, FP_RUNTIME_PATH) == 0)
+		return 0;
+	if (!run->options.dry_run && unlink(path) != 0 && errno != ENOENT)
+		return fp_why_system(why, errno, path, "remove");
+	return 0;
+}

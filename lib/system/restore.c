@@ -1,0 +1,74 @@
+/* restore.c - gives back originals: in place, elsewhere, or as bytes to look at. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "../rewrite/commit.h"
+#include "internal.h"
+#include "scan.h"
+
+int fp_run_undo(struct fp_run *run, const char *path, const char *output, struct fp_why *why)
+{
+	struct fp_object *object;
+	struct fp_buffer original = { 0 };
+	int error = fp_loader_open(run->loader, fp_run_inside(run, path), &object, why);
+
+	if (error)
+		return error;
+	error = fp_undo_restore(object, &original, why);
+	if (!error && output)
+		error = fp_commit_like(output, &object->stat, original.bytes, original.size, why);
+	else if (!error && !run->options.dry_run)
+		error = fp_commit(object->path, &object->stat, original.bytes, original.size, why);
+	if (!error && !output)
+		fp_loader_forget(run->loader, fp_run_inside(run, path));
+	fp_buffer_free(&original);
+	return error;
+}
+
+int fp_run_each_prelinked(struct fp_run *run, int (*visit)(const char *path, void *context),
+			  void *context)
+{
+	return fp_scan_prelinked(run->root, visit, context);
+}
+
+/* Reads the file PATH, which is its own original unless it is what is left of a prelinked one. */
+static int read_plain(const char *path, unsigned char **ret_bytes, size_t *ret_size,
+		      struct fp_why *why)
+{
+	struct stat stat;
+	int error = fp_run_read_file(path, ret_bytes, ret_size, &stat, why);
+
+	if (error || !fp_undo_remains(*ret_bytes, *ret_size))
+		return error;
+	free(*ret_bytes);
+	return fp_why_set(why, FP_REASON_MODIFIED, path, "%s", "");
+}
+
+int fp_run_original(struct fp_run *run, const char *path, enum fp_plain plain,
+		    unsigned char **ret_bytes, size_t *ret_size, struct fp_why *why)
+{
+	const char *within = fp_run_inside(run, path), *host = fp_run_on_host(run, within);
+	struct fp_object *object;
+	struct fp_buffer original = { 0 };
+	struct fp_why opening = { 0 };
+	int error;
+
+	if (!host)
+		return fp_why_system(why, ENOMEM, path, "read");
+	error = fp_loader_open(run->loader, within, &object, &opening);
+	if (error && why)
+		*why = opening;
+	if (error && plain == FP_PLAIN_SOUND &&
+	    (opening.reason == FP_REASON_TRUNCATED || opening.reason == FP_REASON_MALFORMED))
+		return error;
+	if (plain != FP_PLAIN_NONE && (error || !fp_undo_present(object)))
+		return read_plain(error ? host : object->path, ret_bytes, ret_size, why);
+	if (!error)
+		error = fp_undo_restore(object, &original, why);
+	if (!error) {
+		*ret_bytes = original.bytes;
+		*ret_size = original.size;
+	}
+	return error;
+}
