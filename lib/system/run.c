@@ -227,8 +227,13 @@ static int prelink(struct fp_run *run, struct fp_closure **closure, const char *
 			return error;
 		current = is_current(run, *closure, carrier);
 	}
-	if (!current)
-		return rewrite_program(run, *closure, carrier, result, why);
+	if (!current) {
+		error = rewrite_program(run, *closure, carrier, result, why);
+		/* In a dry run the libraries are still as they were, and so is the table. */
+		if (run->options.dry_run && !fp_run_libraries_settled(run, *closure))
+			result->outcome = FP_OUTCOME_DONE;
+		return error;
+	}
 	fp_table_recount(fp_program_table((*closure)->members[0].object), *closure, carrier,
 			 &counts);
 	fill_result(result, *closure, &counts,
