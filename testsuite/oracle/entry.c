@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <link.h>
+#include <linux/openat2.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@
 #include <sys/personality.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -73,9 +75,8 @@ static uint64_t auxiliary(uint64_t type)
 	return value;
 }
 
-static bool file_open(const char *path, struct file *file)
+static bool file_map(int fd, struct file *file)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct stat status;
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return false;
@@ -87,6 +88,34 @@ static bool file_open(const char *path, struct file *file)
 	file->header = (const void *)file->bytes;
 	file->program_headers = (const void *)(file->bytes + file->header->e_phoff);
 	return true;
+}
+
+/* The file that the child knows as PATH: absolute links are relative to its root. */
+static bool file_open(const char *path, struct file *file)
+{
+	struct open_how how = { .flags = O_RDONLY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT };
+	char directory[64];
+	snprintf(directory, sizeof(directory), "/proc/%d/%s", child,
+		 path[0] == '/' ? "root" : "cwd");
+	int from = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (from < 0)
+		return false;
+	int fd = -1;
+	if (path[0] != '/')
+		fd = openat(from, path, O_RDONLY | O_CLOEXEC);
+	else
+		do /* the kernel gives up when anything is renamed meanwhile: openat2(2) */
+			fd = (int)syscall(SYS_openat2, from, path, &how, sizeof(how));
+		while (fd < 0 && errno == EAGAIN);
+	close(from);
+	return file_map(fd, file);
+}
+
+static bool program_open(struct file *file)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/exe", child);
+	return file_map(open(path, O_RDONLY | O_CLOEXEC), file);
 }
 
 /* The bytes of FILE that are loaded at the link-time address ADDRESS, or null. */
@@ -257,19 +286,15 @@ static void name_read(uint64_t map, char name[4096])
 static void object_save(FILE *output, uint64_t address, int index, uint64_t vdso)
 {
 	struct link_map map;
-	char name[4096], path[4200];
+	char name[4096];
 	peek(address, &map, sizeof(map));
 	name_read(address, name);
 	struct object_record record = { .link_map = address, .name_size = (uint32_t)strlen(name) };
 	struct file file;
-	if (index == 0)
-		snprintf(path, sizeof(path), "/proc/%d/exe", child);
-	else
-		snprintf(path, sizeof(path), "/proc/%d/%s/%s", child,
-			 name[0] == '/' ? "root" : "cwd", name);
-	if ((vdso && map.l_addr == vdso) || !file_open(path, &file)) {
+	if ((vdso && map.l_addr == vdso) ||
+	    !(index == 0 ? program_open(&file) : file_open(name, &file))) {
 		if (vdso == 0 || map.l_addr != vdso)
-			error(2, errno, "cannot open %s", path);
+			error(2, errno, "cannot open %s", index ? name : "the program");
 		record.origin = record.first = map.l_addr;
 		record.end = map.l_addr + 2 * PAGE;
 		save(output, &record, sizeof(record));
@@ -367,16 +392,14 @@ static void snapshot(const char *prefix, const char *stage, uint64_t debug)
 /* The run-time address of ld.so's dynamic symbol NAME. */
 static uint64_t loader_symbol(const char *name, uint64_t base)
 {
-	char path[128];
 	struct file file;
 	struct tables tables;
-	snprintf(path, sizeof(path), "/proc/%d/exe", child);
-	if (!file_open(path, &file))
-		error(2, errno, "%s", path);
-	const Elf64_Phdr *segment = file_segment(&file, PT_INTERP);
-	snprintf(path, sizeof(path), "/proc/%d/root%s", child, file.bytes + segment->p_offset);
-	if (!file_open(path, &file))
-		error(2, errno, "%s", path);
+	if (!program_open(&file))
+		error(2, errno, "cannot open the program");
+	const char *interpreter =
+		(const char *)file.bytes + file_segment(&file, PT_INTERP)->p_offset;
+	if (!file_open(interpreter, &file))
+		error(2, errno, "cannot open %s", interpreter);
 	tables_read(&file, &tables);
 	const uint32_t *hash = file_at(&file, tables.tag[DT_HASH], 8);
 	uint64_t count = tables.tag[DT_HASH] ? hash[1]
