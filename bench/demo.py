@@ -1,10 +1,13 @@
 """demo.py - prelinks heavy programs in private copies and measures their starts; ./demo runs it after the build.
 
-Each program is copied twice, with all the libraries it loads (libc too), into private directories.  In one of
-them it is prelinked; the other stays as it is.  Nothing outside of the private directories is written.
+Each program is copied three times, with all the libraries it loads (libc too), into private directories.  One copy stays
+as it is, one is prelinked with floating libraries (--aslr), one with fixed ones (--fixed).  Nothing outside of the private
+directories is written.
 """
 
 import argparse
+import dataclasses
+import filecmp
 import json
 import os
 import pathlib
@@ -36,14 +39,25 @@ ARGUMENTS = dict(shlex.split(command) for command in HEAVY_PROGRAMS)
 MOST_PROGRAMS = 4  # of those that are not named
 NOTHING_TO_SHOW = 3  # exit status: ./demo installs a heavy program then
 LDD_LINE = re.compile(r"^\s*(?P<name>\S+) => (?P<path>/.*) \(0x[0-9a-f]+\)$")
-HEAD = (
-    *("program", "libraries", "relocations", "done offline"),
-    *("plain min, median ms", "prelinked min, median ms", "ratio", "dirty kB plain", "prelinked"),
-)
+PLACEMENTS = ("floating", "fixed")  # the prelinked copies
+OPTIONS = {"floating": "--aslr", "fixed": "--fixed"}
+HEAD = ("program", "copy", "libraries", "relocations", "min, median ms", "ratio", "dirty kB")
 
 
 class Skip(Exception):
     """A program that the demo cannot show; the text says why."""
+
+
+@dataclasses.dataclass
+class Copy:
+    """One private copy of a program and what was measured of it."""
+
+    name: str
+    folder: pathlib.Path
+    program: dict = dataclasses.field(default_factory=dict)  # fastprelink's record about the program
+    summary: dict = dataclasses.field(default_factory=dict)
+    written: list = dataclasses.field(default_factory=list)  # files that were prelinked, below the folder
+    numbers: dict = dataclasses.field(default_factory=dict)  # of its starts
 
 
 def note(text):
@@ -122,68 +136,92 @@ def fastprelink(build, *arguments):
     return done.stdout
 
 
-def prelink(build, folder, name):
-    """Prelinks FOLDER/bin/NAME with its private libraries; gives fastprelink's numbers about it."""
+def prelink(build, copy, name):
+    """Prelinks the copy of the program NAME with its private libraries."""
     output = fastprelink(
         build,
         "--json",
-        f"--ld-library-path={folder / 'lib'}",
-        f"--runtime={folder / 'rt'}",
+        OPTIONS[copy.name],
+        f"--ld-library-path={copy.folder / 'lib'}",
+        f"--runtime={copy.folder / 'rt'}",
         f"--runtime-source={build / 'runtime/rt'}",
-        folder / "bin" / name,
+        copy.folder / "bin" / name,
     )
-    lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
-    return next((line for line in lines if "relocations" in line), {})
+    records = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    copy.program = next((record for record in records if "relocations" in record), {})
+    copy.summary = next((record for record in records if "summary" in record), {})
+    placed = [record["file"] for record in records if record.get("outcome") == "placed"]
+    copy.written = [f"bin/{name}", "lib/libc.so.6"] + [os.path.relpath(file, copy.folder) for file in placed]
 
 
-def undo_restores(build, plain, fast, name):
-    """Whether undo gives the bytes of the untouched copies back; the prelinked files stay."""
-    output = fast / "original"
-    for file in (f"bin/{name}", "lib/libc.so.6"):
-        fastprelink(build, "-u", "-o", output, fast / file)
-        if (plain / file).read_bytes() != output.read_bytes():
+def undo_restores(build, plain, copy):
+    """Whether undo gives the bytes of the untouched copy back, for every file that was prelinked and no other differs; the
+    prelinked files stay."""
+    output = copy.folder / "original"
+    for file in copy.written:
+        fastprelink(build, "-u", "-o", output, copy.folder / file)
+        if not filecmp.cmp(plain.folder / file, output, shallow=False):
             return False
         output.unlink()
-    return True
+    others = {f"lib/{file.name}" for file in (plain.folder / "lib").iterdir()} - set(copy.written)
+    return all(filecmp.cmp(plain.folder / file, copy.folder / file, shallow=False) for file in others)
 
 
 def show(build, work, command, runs):
-    """Copies, prelinks and measures one program, and checks its undo; gives the prelinker's numbers, with the count of
-    libraries, and the comparison."""
+    """Copies, prelinks and measures one program, and checks its undo; gives the copies, the plain one first, and whether all
+    prelinked ones were accelerated."""
     path, *arguments = command
     name = os.path.basename(path)
     folder = work / name
     closure = libraries(path)
     size = sum(os.path.getsize(file) for file in [path, *closure.values()])
-    note(f"{path}: copying it and {len(closure)} libraries ({size / 1e6:.0f} MB, twice)")
-    plain, fast = folder / "plain", folder / "fast"
-    for side in (plain, fast):
-        copy_closure(path, closure, side)
-    note(f"{path}: prelinking the second copy")
-    found = prelink(build, fast, name)
-    note(f"{path}: starting both copies {runs} times in turn")
+    note(f"{path}: copying it and {len(closure)} libraries three times ({3 * size / 1e6:.0f} MB)")
+    plain, *prelinked = copies = [Copy(kind, folder / kind) for kind in ("plain", *PLACEMENTS)]
+    for copy in copies:
+        copy_closure(path, closure, copy.folder)
+    plain.summary = {"floating": len(closure)}
+    note(f"{path}: prelinking two of them, with floating and with fixed libraries")
+    for copy in prelinked:
+        prelink(build, copy, name)
+    note(f"{path}: starting each {runs} times in turn")
     variables = {"HOME": str(work / "home")}
-    sides = [measure.Side(directory=str(side), environment=variables) for side in (plain, fast)]
+    sides = [measure.Side(directory=str(copy.folder), environment=variables) for copy in copies]
     words = [name, *arguments]
     if sides[0].run(words)[0] != subprocess.run([path, *arguments], capture_output=True, check=False).returncode:
         raise Skip("does not run outside of its own folder")
-    result = measure.compare(*sides, words, runs)
-    if "declined" in result["runtime"]:
-        note(f"{path}: NOT ACCELERATED: {result['runtime']['declined']}")
-    if not undo_restores(build, plain, fast, name):
-        raise SystemExit(f"demo: {path}: undo did not restore the original")
-    return {**found, "libraries": len(closure)}, result
+    _, timed = measure.compare_all(sides, words, runs)
+    accelerated = True
+    for copy, side, numbers in zip(copies, sides, timed):
+        copy.numbers = numbers
+        runtime = {} if copy is plain else measure.acceleration(side, words)
+        if "declined" in runtime:
+            note(f"{path}: {copy.name}: NOT ACCELERATED: {runtime['declined']}")
+            accelerated = False
+    for copy in prelinked:
+        if not undo_restores(build, plain, copy):
+            raise SystemExit(f"demo: {path}: {copy.name}: undo did not restore the original")
+    return copies, accelerated
 
 
-def row(command, found, result):
-    plain, fast = result["plain"], result["fast"]
-    return (
-        command,
-        *(str(found.get(key, "?")) for key in ("libraries", "relocations", "resolved")),
-        *(f"{side['min_ms']:.1f}, {side['median_ms']:.1f}" for side in (plain, fast)),
-        f"{result['ratio_min']:.2f}, {result['ratio_median']:.2f}",
-        *(f"{side['private_dirty_kb']}" for side in (plain, fast)),
-    )
+def rows(command, copies):
+    """A line of the table for each copy."""
+    plain = copies[0]
+    for copy in copies:
+        numbers = copy.numbers
+        relocations = f"{copies[1].program.get('relocations', 0):,}"
+        libraries_text = str(plain.summary["floating"])
+        if copy is not plain:
+            relocations = f"{copy.program.get('resolved', 0):,} offline"
+            libraries_text = f"{copy.summary.get('fixed', 0)} fixed"
+        yield (
+            command if copy is plain else "",
+            copy.name,
+            libraries_text,
+            relocations,
+            f"{numbers['min_ms']:.1f}, {numbers['median_ms']:.1f}",
+            "" if copy is plain else "{:.2f}, {:.2f}".format(*measure.ratios(plain.numbers, numbers)),
+            f"{numbers['private_dirty_kb']}",
+        )
 
 
 def parse_arguments():
@@ -203,7 +241,7 @@ def parse_arguments():
 def main():
     options = parse_arguments()
     work = options.build.resolve() / "demo"
-    commands, rows, failed = [], [], False
+    commands, lines, failed = [], [], False
     for command in options.program or map(shlex.join, heavy_programs()):
         try:
             commands.append(named_program(command))
@@ -220,9 +258,9 @@ def main():
     (work / "home").mkdir(parents=True)
     for command in commands:
         try:
-            found, result = show(options.build.resolve(), work, command, options.runs)
-            rows.append(row(shlex.join([os.path.basename(command[0]), *command[1:]]), found, result))
-            failed |= "declined" in result["runtime"]
+            copies, accelerated = show(options.build.resolve(), work, command, options.runs)
+            lines += rows(shlex.join([os.path.basename(command[0]), *command[1:]]), copies)
+            failed |= not accelerated
         except (Skip, measure.MeasureError) as problem:
             note(f"{command[0]}: {problem}")
             failed = True
@@ -230,10 +268,10 @@ def main():
             shutil.rmtree(work / os.path.basename(command[0]), ignore_errors=True)
     if not options.keep:
         shutil.rmtree(work, ignore_errors=True)
-    if rows:
-        print(measure.table([HEAD, *rows]))
-        note("both copies gave the same output, and undo gives the exact original bytes")
-    return 1 if failed or not rows else 0
+    if lines:
+        print(measure.table([HEAD, *lines]))
+        note("all copies gave the same output, and undo gives the exact original bytes of every file")
+    return 1 if failed or not lines else 0
 
 
 if __name__ == "__main__":

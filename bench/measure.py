@@ -1,8 +1,8 @@
-"""measure.py - compares the start of a program on two sides, plain and prelinked.
+"""measure.py - compares the start of a program on two or more sides, plain and prelinked.
 
 A side says where a program is found: in a root (chroot), in a private directory (DIR/bin, DIR/lib), or on the
-system; and what its environment has.  `compare` does everything that a fair comparison needs: the outputs must be
-equal, the page cache must hold both sides in the same way, and runs are taken in turn.  The measuring itself is
+system; and what its environment has.  `compare_all` does everything that a fair comparison needs: the outputs must be
+equal, the page cache must hold all sides in the same way, and runs are taken in turn.  The measuring itself is
 done by the helper program bench/launch.
 """
 
@@ -148,14 +148,17 @@ def look_at_entry(sides, words):
 
 
 def check_outputs(sides, words):
-    """Raises MeasureError unless both sides end with the same status and output."""
+    """Raises MeasureError unless all sides end with the same status and output; the first is the plain one."""
     outcomes = []
     for side in sides:
         status, out, err = side.run(words)
         outcomes.append((status, side.neutral(out), side.neutral(err)))
-    for what, plain, fast in zip(("exit status", "output", "error output"), *outcomes):
-        if plain != fast:
-            raise MeasureError(f"{shlex.join(words)}: {what} differs: plain {plain!r:.200}, prelinked {fast!r:.200}")
+    for other in outcomes[1:]:
+        for what, plain, fast in zip(("exit status", "output", "error output"), outcomes[0], other):
+            if plain != fast:
+                raise MeasureError(
+                    f"{shlex.join(words)}: {what} differs: plain {plain!r:.200}, prelinked {fast!r:.200}"
+                )
     return outcomes[0][0]
 
 
@@ -197,9 +200,9 @@ def time_sides(sides, words, runs, warmup):
     return [summary(side) for side in samples]
 
 
-def compare(plain, fast, words, runs=30, warmup=3):
-    """Compares the start of one command on two sides; gives a dictionary that JSON can hold."""
-    sides = [plain, fast]
+def compare_all(sides, words, runs=30, warmup=3):
+    """Times the start of one command on all sides, the plain one first; gives its exit status, and the numbers of each
+    side: a dictionary that JSON can hold."""
     status = check_outputs(sides, words)
     _, files = look_at_entry(sides, words)
     drop_from_cache(set().union(*files))
@@ -209,14 +212,26 @@ def compare(plain, fast, words, runs=30, warmup=3):
         numbers["private_dirty_kb"] = entry["Private_Dirty"]
         numbers["faults_at_entry"] = entry["MinorFaults"]
         numbers["entry"] = entry
+    return status, timed
+
+
+def ratios(plain, fast):
+    """How many times faster FAST is than PLAIN, by the minimum and by the median."""
+    return plain["min_ms"] / fast["min_ms"], plain["median_ms"] / fast["median_ms"]
+
+
+def compare(plain, fast, words, runs=30, warmup=3):
+    """Compares the start of one command on two sides; gives a dictionary that JSON can hold."""
+    status, timed = compare_all([plain, fast], words, runs, warmup)
+    ratio_min, ratio_median = ratios(*timed)
     return {
         "command": shlex.join(words),
         "runs": runs,
         "status": status,
         "plain": timed[0],
         "fast": timed[1],
-        "ratio_min": timed[0]["min_ms"] / timed[1]["min_ms"],
-        "ratio_median": timed[0]["median_ms"] / timed[1]["median_ms"],
+        "ratio_min": ratio_min,
+        "ratio_median": ratio_median,
         "runtime": acceleration(fast, words),
     }
 
