@@ -264,7 +264,10 @@ static void say_library(struct output *output, const struct fp_library_result *r
 	bool written = result->outcome == FP_OUTCOME_DONE;
 	const char *would = written && output->options->run.dry_run ? "would be " : "";
 
-	if (!result->base)
+	if (result->base && result->why.reason)
+		say(output, "%s: stays fixed at 0x%" PRIx64 ": %s", result->path, result->base,
+		    why);
+	else if (!result->base)
 		say(output, "%s: %s%s: %s", result->path, would,
 		    written ? "restored, floats" : "floats", why);
 	else if (written && result->added_size)
