@@ -558,8 +558,20 @@ def test_libraries_that_float(case, name):
 
 
 def test_library_with_an_interpreter(case):
-    case.library("liba.so", 'const char interp[] __attribute__((section(".interp"))) = "/lib64/ld-linux-x86-64.so.2";')
-    one_line(shift(case.lib / "liba.so", status=1), "keeps its random address")
+    """It is a program too: the kernel loads it where it loads position-independent programs."""
+    case.library("liba.so", """
+        #include <unistd.h>
+        const char interp[] __attribute__((section(".interp"))) = "/lib64/ld-linux-x86-64.so.2";
+        const char *const words[] = { "started\\n" };
+        void start(void) { write(1, words[0], 8); _exit(0); }
+    """, flags=["-Wl,-e,start"])
+    library = case.lib / "liba.so"
+    library.chmod(0o755)
+    assert run([library]).stdout == "started\n"
+    shift(library)
+    for _ in range(5):
+        assert run([library]).stdout == "started\n"
+    assert run(["setarch", "-R", library]).stdout == "started\n"
 
 
 @pytest.mark.parametrize("name", DEBUG_INFORMATION)

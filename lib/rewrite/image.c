@@ -166,7 +166,7 @@ static int add_undo(struct fp_image *image, unsigned *ret_added)
 /* The new name table: the old one with the new names behind it. */
 static int add_names(struct fp_image *image, unsigned *ret_index)
 {
-	static const char own[] = ".shstrtab";
+	static const char own[] = ".shstrtab", dynbss[] = ".dynbss";
 	const struct fp_object *original = image->original;
 	struct fp_buffer names = { 0 };
 	int error = 0;
@@ -176,6 +176,10 @@ static int add_names(struct fp_image *image, unsigned *ret_index)
 					 original->shdr[original->ehdr->e_shstrndx].sh_size);
 	else
 		error = fp_buffer_append(&names, "", 1);
+	if (image->dynbss && !error) {
+		fp_image_headers(image)[image->dynbss].sh_name = (Elf64_Word)names.size;
+		error = fp_buffer_append(&names, dynbss, sizeof(dynbss));
+	}
 	for (unsigned i = 0; i < image->added_count && !error; i++) {
 		image->added[i].header.sh_name = (Elf64_Word)names.size;
 		error = fp_buffer_append(&names, image->added[i].name,

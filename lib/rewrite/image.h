@@ -19,6 +19,7 @@ struct fp_image {
 	struct fp_buffer shdrs; /* Elf64_Shdr[]: the original headers, to be edited */
 	struct fp_new_section added[FP_MAX_NEW_SECTIONS];
 	unsigned added_count;
+	unsigned dynbss; /* index of the original section that becomes .dynbss; 0: none */
 	unsigned names; /* index of the section name table; 0: the original has none */
 	/* What was added to addresses, for fp_undo_build; 0: nothing, set it before fp_image_finish. */
 	uint64_t shift;

@@ -434,6 +434,8 @@ static int shift(struct shifter *shifter)
 		error = shift_got(shifter);
 	if (!error && shifter->natural)
 		error = fp_natural_apply(&shifter->image, shifter->natural, shifter->why);
+	if (!error && fp_tail_extend(&shifter->image) != 0)
+		error = fp_why_system(shifter->why, ENOMEM, original->path, "shift");
 	return error ? error : fp_stamp(&shifter->image, shifter->why);
 }
 
@@ -460,9 +462,7 @@ int fp_shift_library(const struct fp_object *original, fp_addr base,
 		error = shift(&shifter);
 		if (!error) {
 			shifter.image.shift = shifter.shift;
-			error = fp_tail_extend(&shifter.image);
-			if (!error)
-				error = fp_image_finish(&shifter.image);
+			error = fp_image_finish(&shifter.image);
 			if (error)
 				error = fp_why_system(why, -error, original->path, "shift");
 		}

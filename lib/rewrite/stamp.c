@@ -57,11 +57,11 @@ static unsigned find_places(const struct fp_object *original, size_t *places)
 
 static uint32_t checksum(const struct fp_image *image)
 {
-	const struct fp_object *original = image->original;
+	const Elf64_Shdr *sections = (const Elf64_Shdr *)image->shdrs.bytes;
 	uint32_t crc = 0;
 
-	for (unsigned i = 1; i < original->shnum; i++) {
-		const Elf64_Shdr *section = &original->shdr[i];
+	for (unsigned i = 1; i < image->original->shnum; i++) {
+		const Elf64_Shdr *section = &sections[i];
 
 		if ((section->sh_flags & (SHF_ALLOC | SHF_WRITE | SHF_EXECINSTR)) &&
 		    section->sh_type != SHT_NOBITS && section->sh_type != SHT_NULL)

@@ -75,6 +75,27 @@ static int move_sections(struct fp_image *image, fp_off from, fp_off to)
 	return error;
 }
 
+/* The sections of the zeros have bytes in the file now: tools that write the file anew shall keep them.  .bss is the name of a
+   section without bytes; with bytes classic prelink called it .dynbss, and gdb knows that. */
+static void fill_sections(struct fp_image *image, const Elf64_Phdr *segment, fp_off from, fp_off to)
+{
+	for (unsigned i = 1; i < image->original->shnum; i++) {
+		Elf64_Shdr *section = &fp_image_headers(image)[i];
+		const Elf64_Shdr *original = &image->original->shdr[i];
+		fp_off offset = segment->p_offset + (original->sh_addr - segment->p_vaddr);
+
+		if (original->sh_type != SHT_NOBITS || (original->sh_flags & SHF_TLS) ||
+		    !(original->sh_flags & SHF_ALLOC) || offset < from || offset > to ||
+		    original->sh_size > to - offset)
+			continue;
+		if (image->original->shstrtab &&
+		    strcmp(image->original->shstrtab + original->sh_name, ".bss") == 0)
+			image->dynbss = i;
+		section->sh_type = SHT_PROGBITS;
+		section->sh_offset = offset;
+	}
+}
+
 static int extend(struct fp_image *image, unsigned index)
 {
 	const struct fp_object *original = image->original;
@@ -94,6 +115,7 @@ static int extend(struct fp_image *image, unsigned index)
 	if (error)
 		return error;
 	memset(image->file.bytes + from, 0, to - from);
+	fill_sections(image, segment, from, to);
 	extended = (Elf64_Phdr *)(image->file.bytes +
 				  ((const unsigned char *)segment - original->image));
 	extended->p_filesz = segment->p_memsz;
