@@ -30,8 +30,6 @@
 #define FS_VERITY_FL 0x00100000
 #endif
 
-#define TEMPORARY_PREFIX ".#fastprelink."
-
 enum { TEMPORARY_TRIES = 100, HOLE = 64 * 1024, XATTR_TRIES = 10 };
 
 /* The file that is replaced: its directory, its name there, itself, and the temporary file that becomes it. */
@@ -40,7 +38,7 @@ struct replacement {
 	char *directory_path;
 	const char *name;
 	int directory, old, fd;
-	char temporary[sizeof(TEMPORARY_PREFIX) + 6]; /* empty: there is none */
+	char temporary[sizeof(FP_TEMPORARY_PREFIX) + 6]; /* empty: there is none */
 	struct fp_why *why;
 };
 
@@ -203,7 +201,8 @@ static void remove_left_over(const struct replacement *r)
 		return;
 	}
 	while ((entry = readdir(directory))) {
-		if (strncmp(entry->d_name, TEMPORARY_PREFIX, sizeof(TEMPORARY_PREFIX) - 1) != 0 ||
+		if (strncmp(entry->d_name, FP_TEMPORARY_PREFIX, sizeof(FP_TEMPORARY_PREFIX) - 1) !=
+			    0 ||
 		    strlen(entry->d_name) != sizeof(r->temporary) - 1)
 			continue;
 		file = openat(fd, entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -217,10 +216,10 @@ static void remove_left_over(const struct replacement *r)
 	closedir(directory);
 }
 
-static void temporary_name(char name[sizeof(TEMPORARY_PREFIX) + 6], int try)
+static void temporary_name(char name[sizeof(FP_TEMPORARY_PREFIX) + 6], int try)
 {
 	static const char letters[] = "abcdefghijklmnopqrstuvwxyz234567";
-	char *at = mempcpy(name, TEMPORARY_PREFIX, sizeof(TEMPORARY_PREFIX) - 1);
+	char *at = mempcpy(name, FP_TEMPORARY_PREFIX, sizeof(FP_TEMPORARY_PREFIX) - 1);
 	uint32_t random;
 
 	/* Randomness only makes a free name likely; early in a boot there may be none. */

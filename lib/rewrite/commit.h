@@ -7,11 +7,13 @@
 
 #include "../reason.h"
 
+#define FP_TEMPORARY_PREFIX ".#fastprelink."
+
 /* Replaces the file PATH by the SIZE bytes of IMAGE: write a temporary file in the same directory, copy mode, owner,
    times (to the nanosecond) and every extended attribute (ACLs and capabilities are among them), sync, rename, sync the
    directory.  PATH itself must not be a symbolic link.  EXPECTED is the fstat of what was read: when the file at PATH is
    another by now, nothing is done (FP_REASON_CHANGED).  Whole blocks of zeros become holes.  On any failure the temporary file is gone and PATH is as it was.
-   Temporary names start with ".#fastprelink." and do not look like a library's. */
+   Temporary names start with FP_TEMPORARY_PREFIX and do not look like a library's. */
 int fp_commit(const char *path, const struct stat *expected, const void *image, size_t size,
 	      struct fp_why *why);
 

@@ -16,6 +16,7 @@
 
 #include "../layout/layout.h"
 #include "../reloc/reloc.h"
+#include "../rewrite/commit.h"
 #include "../rewrite/undo.h"
 
 /* What linux/magic.h has not had for ever. */
@@ -251,10 +252,12 @@ static bool is_data(const char *name)
 			      sizeof(endings[0]), compare_endings);
 }
 
-/* As walk_elf, without a look at data. */
+/* As walk_elf, without a look at data and at what a killed run left, which is never loaded. */
 static int walk_likely_elf(struct walk *walk, int parent, const char *name, const char *path)
 {
-	return is_data(name) ? 0 : walk_elf(walk, parent, name, path);
+	bool temporary = strncmp(name, FP_TEMPORARY_PREFIX, strlen(FP_TEMPORARY_PREFIX)) == 0;
+
+	return temporary || is_data(name) ? 0 : walk_elf(walk, parent, name, path);
 }
 
 static int walk_executable(struct walk *walk, int parent, const char *name, const char *path)
