@@ -16,7 +16,7 @@ struct raw {
 	int md5, sha, sha256;
 	int fixed, aslr, random, conserve_memory;
 	char *root, *undo_output, *carrier, *runtime, *runtime_source, *library_path, *preload;
-	char *base, *seed;
+	char *base, *seed, *scan_root;
 };
 
 static enum options_result wrong(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -128,9 +128,9 @@ static const char *non_empty(const char *text)
 static void take_strings(struct options *options, const struct raw *raw)
 {
 	char *const strings[OPTIONS_STRINGS] = {
-		raw->root,    raw->undo_output,    raw->carrier,
-		raw->runtime, raw->runtime_source, raw->library_path,
-		raw->preload, raw->base,           raw->seed,
+		raw->root,           raw->undo_output,  raw->carrier, raw->runtime,
+		raw->runtime_source, raw->library_path, raw->preload, raw->base,
+		raw->seed,           raw->scan_root,
 	};
 
 	memcpy(options->strings, strings, sizeof(strings));
@@ -152,6 +152,7 @@ static void fill(struct options *options, const struct raw *raw)
 	options->undo_output = raw->undo_output;
 	options->run.root = non_empty(raw->root);
 	options->run.preload = non_empty(raw->preload);
+	options->run.scan_root = non_empty(raw->scan_root);
 	options->run.use_ld_so_conf = raw->ld_so_conf;
 	options->run.runtime = raw->runtime;
 	options->run.dry_run = raw->dry_run;
@@ -241,6 +242,8 @@ enum options_result options_parse(int argc, const char **argv, struct options *r
 		  "where programs find the runtime at start", "PATH" },
 		{ "runtime-source", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN,
 		  &raw.runtime_source, 0, "install the runtime from FILE", "FILE" },
+		{ "scan-root", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &raw.scan_root, 0,
+		  "look for other fixed libraries below DIR", "DIR" },
 		{ "verbose", 'v', POPT_ARG_NONE, &raw.verbose, 0, "a line for every file", NULL },
 		{ "json", 0, POPT_ARG_NONE, &raw.json, 0, "a JSON object for every file", NULL },
 		{ "version", 'V', POPT_ARG_NONE, &raw.version, 0, "print the version", NULL },

@@ -16,7 +16,7 @@ enum action {
 	ACTION_RELOCATE,
 };
 
-enum { OPTIONS_STRINGS = 9 };
+enum { OPTIONS_STRINGS = 10 };
 
 /* Everything that was asked for; release it with options_free. */
 struct options {

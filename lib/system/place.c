@@ -226,6 +226,7 @@ static int lay_out(struct fp_placing *placing, struct fp_placed **list, size_t c
 		.random = placing->options->random,
 		.seed = placing->options->seed,
 	};
+	const char *scan_root = placing->options->scan_root;
 	bool is_new = layout.random;
 	int error = 0;
 
@@ -240,7 +241,8 @@ static int lay_out(struct fp_placing *placing, struct fp_placed **list, size_t c
 	}
 	/* Only who moves in needs to know the neighbours. */
 	if (is_new)
-		error = fp_scan_fixed(placing->root, note_occupied, placing);
+		error = fp_scan_fixed(scan_root ? scan_root : placing->root, note_occupied,
+				      placing);
 	layout.occupied = placing->occupied;
 	layout.occupied_count = placing->occupied_count;
 	if (!error)

@@ -42,9 +42,11 @@ struct fp_run_options {
 		runtime; /* path of the runtime at start, inside the root; null: the built-in default */
 	const char *
 		runtime_source; /* file the runtime is installed from; null: the built-in default */
-	bool dry_run;           /* decide everything, write nothing */
-	bool force;             /* also what gains little */
-	bool no_carrier;        /* leave libc alone */
+	const char *
+		scan_root; /* below it fixed libraries of other programs are looked for; null: root */
+	bool dry_run;      /* decide everything, write nothing */
+	bool force;        /* also what gains little */
+	bool no_carrier;   /* leave libc alone */
 	enum fp_placement placement;
 	bool conserve_memory; /* libraries that no program of the run loads both of may share addresses */
 	bool random;          /* every library gets a new address that depends on seed */
