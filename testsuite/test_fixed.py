@@ -1,11 +1,12 @@
 """Fixed libraries hold their words: what they bind to alone.  A program's table has rows for the others, and nothing else."""
 
 import struct
+from pathlib import Path
 
 import pytest
 
 from harness import build, elf, files, need
-from harness.run import DEBUG, fastprelink, run
+from harness.run import DEBUG, fastprelink, fixed_libraries, run
 from test_bindings import printing
 from test_cxx import HEADER as CXX_HEADER, LIB_A, LIB_B
 from test_format import HEADER, RECORD, RECORD_FIELDS
@@ -13,20 +14,25 @@ from test_linking import ANSWER, make
 from test_shift import BASE, addresses, occupier
 from test_tls import ANSWER as TLS_ANSWER, LIBRARY as TLS_LIBRARY, PROGRAM as TLS_PROGRAM
 
+pytestmark = pytest.mark.one_placement
+
 ROWS, NO_LAZY = 8, 16
 RESIDUAL, IFUNC, ABSOLUTE, FIRST = range(4)
 NOW = ["-Wl,-z,now"]
-ROOT = build.TESTSUITE.parent
 
 
-def place(case, *floating, base=BASE):
-    """Fixes the libraries in DIR/lib at ascending addresses; {name: base}"""
-    tool = build.compile_c(build.TESTSUITE / "place.c", flags=[
-        "-D_GNU_SOURCE", f"-I{ROOT}/include", f"-I{ROOT}/testsuite", "-Wl,--no-as-needed", "-lelf", "-lzstd", "-lnettle"],
-        libs=[build.BUILD / "lib" / "libfastprelink.a"])
-    done = run([tool, case.lib, hex(base), case.prog, *floating])
-    assert done.status == 0, done
-    return {name: int(where, 16) for name, where in map(str.split, done.stdout.splitlines())}
+def place(case, status=0):
+    """Prelinks with fixed libraries; {name: base} of those in DIR/lib, as the command says."""
+    done = case.prelink(options=("-f", "--fixed", "-v"), status=status)
+    found = {Path(path): base for path, base in fixed_libraries(done).items()}
+    assert set(found) == set(case.shifted()) and all(path.parent == case.lib for path in found), done
+    return {path.name: base for path, base in found.items()}
+
+
+def keep_floating(case, *names):
+    """A file with another name is left alone, so these libraries keep their random addresses."""
+    for name in names:
+        (case.path / ("other-" + name)).hardlink_to(case.lib / name)
 
 
 def table(case):
@@ -57,7 +63,8 @@ def check(case, expected, *arguments, env=None, floating=()):
     """A program with fixed libraries: accelerated, equal in every word to a plain start of the originals, lazily and at
     once; displaced and switched off, too; everything undone in the end.  Returns the table."""
     case.adopt()
-    original, preload = files.digests(case.path), occupier(case)
+    preload = occupier(case)
+    keep_floating(case, *floating)
     original = files.digests(case.path)
     oracle, fast = case.oracle(*arguments, env=env), None
     oracle.env["FASTPRELINK_DEBUG"] = "1"
@@ -69,9 +76,8 @@ def check(case, expected, *arguments, env=None, floating=()):
         oracle.snapshot(f"{name}-before")
     plain = case.run(*arguments, env=env)
     assert (plain.stdout, plain.status) == (expected, 0), plain
-    bases = place(case, *floating)
-    assert bases
-    case.prelink()
+    bases = place(case)
+    assert set(bases) == {path.name for path in case.closure()} - {"libc.so.6", *floating}
     assert case.run_fast(*arguments, env=env) == plain
     biases = addresses(case)
     assert all(biases[name] == 0 for name in bases), biases
@@ -310,8 +316,8 @@ def test_one_displaced_library_declines(case):
     oracle = case.oracle()
     oracle.env["FASTPRELINK"] = "1"
     oracle.snapshot("plain")
-    place(case, "libfirst.so")
-    case.prelink()
+    keep_floating(case, "libfirst.so")
+    assert "libuser.so" in place(case)
     done = case.run(env=DEBUG)
     assert done.stdout == ANSWER and done.declined == 12 and "libuser.so" in done.notes[0], done
     oracle.snapshot("displaced")
@@ -321,7 +327,6 @@ def test_one_displaced_library_declines(case):
 def test_a_library_with_other_words_is_another_library(sampler):
     """Same contents, same address, same build id, but other bindings in its words: old tables must not be used."""
     bases = place(sampler)
-    sampler.prelink()
     sampler.run_fast()
     user = sampler.lib / "libuser.so"
     held = user.read_bytes()
@@ -332,7 +337,7 @@ def test_a_library_with_other_words_is_another_library(sampler):
     assert oracle.addresses()[str(user)] == "0"
     done = sampler.run(env=DEBUG)
     assert done.stdout == ANSWER and done.declined == 9 and "libuser.so" in done.notes[0], done
-    assert "1 prelinked" in sampler.prelink().stdout
+    assert place(sampler) == bases and user.read_bytes() == held
     assert sampler.run_fast().stdout == ANSWER
 
 
@@ -340,16 +345,18 @@ def test_the_same_bindings_give_the_same_bytes(sampler):
     """Also when the libraries that they lead to are fixed on disk already."""
     bases = place(sampler)
     first = files.digests(sampler.lib)
-    fastprelink("-u", *(sampler.lib / name for name in bases))
-    place(sampler)
-    assert files.digests(sampler.lib) == first
+    for undone in ([name] for name in bases), [list(bases)]:
+        for names in undone:
+            fastprelink("-u", *(sampler.lib / name for name in names))
+            assert files.digests(sampler.lib) != first
+            assert place(sampler) == bases
+            assert files.digests(sampler.lib) == first
 
 
 def test_a_second_run_changes_nothing(sampler):
     place(sampler)
-    sampler.prelink()
     before = files.identities(sampler.path)
-    assert "1 unchanged" in sampler.prelink().stdout
+    assert "1 unchanged" in sampler.prelink(options=("-f", "--fixed")).stdout
     assert files.identities(sampler.path) == before
 
 
@@ -360,6 +367,6 @@ def test_libraries_opened_later(sampler):
     plain = sampler.run()
     sampler.program(build.CASES / "sampler.c", ["libuser.so", "libbase.so"], name="other")
     prog, sampler.prog = sampler.prog, sampler.bin / "other"
-    place(sampler)
+    assert {"libuser.so", "libbase.so"} <= place(sampler).keys()
     sampler.prog = prog
     assert plain.status == 0 and sampler.run() == plain

@@ -10,7 +10,7 @@ import pytest
 
 from harness import build, files, need
 from harness.root import Root
-from harness.run import REQUIRE, fastprelink, run
+from harness.run import PLACEMENT, REQUIRE, fastprelink, run
 
 HELLO = '#include <stddef.h>\nint f(int x) { return x * 3; }\nint main(void) { return f((int)sizeof(size_t)); }\n'
 DRAWING = '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20"><circle cx="9" cy="9" r="7" fill="red"/></svg>\n'
@@ -52,6 +52,7 @@ class Prepared:
         self.root.host("/tmp/drawing.svg").write_text(DRAWING)
         self.programs = [os.path.realpath(program) for program in programs]
         self.original = self.root.digests()
+        self.sizes = {path: os.path.getsize(path) for path in self.original if os.path.isfile(path)}
         self.plain = self.outcomes()
         self.oracles = [self.root.oracle(f"oracle-{index}", *command).before()
                         for index, command in enumerate(self.firsts())]
@@ -82,6 +83,15 @@ class Prepared:
         done = self.root.run(*command, env={"HOME": "/tmp", "PATH": "/usr/bin", "LC_ALL": "C", **(env or {})})
         done.stderr = re.sub(r":\d+\)|\d\d:\d\d:\d\d\.\d+", "", done.stderr)  # GLib's process number and time
         return done
+
+    def resolved(self, name):
+        """The file that the name of an object leads to inside the root."""
+        path = self.root.host(os.path.relpath(name, self.root.path) if name.startswith(str(self.root.path)) else name)
+        directory, link = path.parent.resolve(), path
+        while link.is_symlink():
+            link = self.root.host(os.path.join("/" + os.path.relpath(directory, self.root.path), os.readlink(link)))
+            directory = link.parent.resolve()
+        return "/" + os.path.relpath(directory / link.name, self.root.path)
 
     def addresses(self, count=25):
         oracle = self.root.oracle("addresses", *self.commands[0])
@@ -116,15 +126,27 @@ def test_every_word_is_the_same(heavy):
 
 
 def test_only_programs_and_libc_differ(heavy):
+    """And the fixed libraries, if any."""
+    shifted = heavy.root.shifted()
+    assert bool(shifted) == (PLACEMENT != "aslr")
     changed = files.changed(heavy.original, heavy.root.digests())
     new = {path for path in changed if path not in heavy.original}
-    assert heavy.root.inside(changed - new) == {*heavy.programs, "/usr/lib/x86_64-linux-gnu/libc.so.6"}
+    assert heavy.root.inside(changed - new - shifted) == {*heavy.programs, "/usr/lib/x86_64-linux-gnu/libc.so.6"}
+    assert shifted <= changed
+    if shifted:
+        assert f"{len(shifted)} libraries at fixed addresses, " in heavy.report.stdout
     assert len(new) == 1 and os.path.getsize(new.pop()) <= 16 * 1024
 
 
 def test_load_addresses_vary_as_before(heavy):
+    """Except those of fixed libraries, which are always the same."""
     prelinked = heavy.addresses()
-    for name in heavy.plain_addresses[0]:
+    shifted = heavy.root.inside(heavy.root.shifted())
+    fixed = {name for name in heavy.plain_addresses[0] if heavy.resolved(name) in shifted}
+    assert bool(fixed) == bool(shifted)
+    for name in fixed:
+        assert {addresses[name] for addresses in prelinked} == {"0"}, name
+    for name in heavy.plain_addresses[0].keys() - fixed:
         before = {addresses[name] for addresses in heavy.plain_addresses}
         assert len({addresses[name] for addresses in prelinked}) >= len(before) - 1, name
 
@@ -137,12 +159,12 @@ def test_bind_now(heavy):
 
 
 def test_second_run_changes_nothing_and_is_quick(heavy):
-    before = files.identities(heavy.root.host("/usr/bin"))
+    before = {**files.identities(heavy.root.host("/usr/bin")), **files.identities(heavy.root.libc.parent)}
     start = time.monotonic()
     done = heavy.root.prelink(*heavy.programs)
     assert time.monotonic() - start < 0.3 * len(heavy.programs) * 3  # the machine is shared
-    assert done.stdout.startswith("0 prelinked, ")
-    assert files.identities(heavy.root.host("/usr/bin")) == before
+    assert done.stdout.splitlines()[-1].startswith("0 prelinked, ")
+    assert {**files.identities(heavy.root.host("/usr/bin")), **files.identities(heavy.root.libc.parent)} == before
 
 
 def test_prelinking_is_cheap(heavy):
@@ -157,11 +179,15 @@ def test_added_bytes(heavy):
         with subprocess.Popen([build.TOOL, "-y", path], stdout=subprocess.PIPE) as verify:
             original = len(verify.stdout.read())
         closure = sum(os.path.getsize(name) for name in heavy.original if ".so" in name) + original
+        shifted = heavy.root.shifted()
+        grown = sum(os.path.getsize(name) for name in shifted) - sum(heavy.sizes[name] for name in shifted)
+        assert grown + os.path.getsize(path) - original <= max(closure * 0.03, 64 * 1024)
         assert os.path.getsize(path) - original <= max(min(1_200_000, closure * 0.025), 64 * 1024)
 
 
 def test_digests_are_those_of_the_original(heavy):
     paths = [str(heavy.root.host(program)) for program in heavy.programs] + [str(heavy.root.libc)]
+    paths += sorted(heavy.root.shifted())
     lines = fastprelink("--sha256", *paths).stdout.splitlines()
     assert lines == [f"{heavy.original[path]}  {path}" for path in paths]
 

@@ -1,6 +1,7 @@
 """A run that is killed: every file is old or new, and the next run continues."""
 
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -8,11 +9,12 @@ import time
 import pytest
 
 from harness import build, files
+from harness.run import fixed_libraries, placed
 
 
 def start(case):
-    return subprocess.Popen([build.TOOL, "-f", f"--ld-library-path={case.lib}", f"--runtime={case.runtime}",
-                             f"--runtime-source={build.RUNTIME}", case.prog], stdout=subprocess.DEVNULL,
+    return subprocess.Popen([build.TOOL, *placed(["-f"]), *case.places(), f"--runtime-source={build.RUNTIME}",
+                             case.prog], stdout=subprocess.DEVNULL,
                             stderr=subprocess.DEVNULL)
 
 
@@ -47,6 +49,15 @@ def test_killed_at_any_time(sampler, states, number):
         assert {path: files.digest(path) for path in before} == after
         sampler.undo()
         sampler.runtime.unlink(missing_ok=True)
+
+
+def test_left_files_take_no_address(sampler):
+    """A killed run may leave the library that it was writing; the next run gives the addresses that it would have given."""
+    bases = fixed_libraries(sampler.prelink(options=["-f", "--fixed", "-v"]))
+    left = shutil.copy2(sampler.lib / "libbase.so", sampler.path / "left")
+    sampler.undo()
+    shutil.copy2(left, sampler.lib / ".#fastprelink.abcdef")
+    assert bases and fixed_libraries(sampler.prelink(options=["-f", "--fixed", "-v"])) == bases
 
 
 def test_two_runs_at_once(sampler, states):

@@ -4,6 +4,8 @@ import pytest
 
 from harness import build, elf
 
+pytestmark = pytest.mark.one_placement
+
 
 def two_plain_runs(case, corrupt=None, **options):
     oracle = case.oracle(**options)

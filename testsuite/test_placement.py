@@ -10,6 +10,8 @@ import pytest
 from harness import build, need
 from harness.run import fastprelink, run
 
+pytestmark = pytest.mark.one_placement
+
 START, END, PAGE = 0x3000000000, 0x4000000000, 4096
 SHIPPED = build.TESTSUITE.parent / "contrib" / "fastprelink.conf.d"
 EMPTY = "/nonexistent"

@@ -7,7 +7,7 @@ import pytest
 
 from harness import build, files, need
 from harness.private import system_libc
-from harness.run import DEBUG, REQUIRE, fastprelink, run
+from harness.run import DEBUG, PLACEMENT, REQUIRE, fastprelink, run
 
 pytestmark = pytest.mark.root
 ANSWER = "sum 146 counter 46 same 1 1\n"
@@ -36,8 +36,11 @@ def test_whole_life(sandbox):
     assert "installed" in done.stdout
     assert sandbox.run_fast("/usr/bin/prog") == plain
     oracle.after()
+    shifted = sandbox.inside(sandbox.shifted())
     changed = sandbox.inside(files.changed(original, sandbox.digests()))
-    assert {"/usr/bin/prog", f"{LIBDIR}/libc.so.6"} <= changed and len(changed) == 3
+    assert {"/usr/bin/prog", f"{LIBDIR}/libc.so.6"} <= changed and len(changed) == 3 + len(shifted)
+    assert shifted <= changed
+    assert shifted == ({f"{LIBDIR}/libbase.so", f"{LIBDIR}/libuser.so"} if PLACEMENT != "aslr" else set())
     sandbox.undo()
     assert sandbox.digests() == original
 

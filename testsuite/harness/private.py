@@ -5,8 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from harness import build, files
-from harness.run import REQUIRE, Result, fastprelink, placed, run
+from harness import build, elf, files
+from harness.run import PLACEMENT, REQUIRE, Result, fastprelink, fixed_libraries, placed, run
 from oracle import Oracle
 
 LIBC = "libc.so.6"
@@ -46,8 +46,8 @@ class PrivateDir:
 
     def adopt(self, *programs):
         """Copies what PROGRAMS (DIR/bin/prog) load from the system into DIR/lib."""
-        for program in programs or [self.prog]:
-            self.own_libc()
+        self.own_libc()
+        for program in filter(os.path.isfile, programs or [self.prog]):
             for path in self.closure(program):
                 if not path.is_relative_to(self.path) and not (self.lib / path.name).exists():
                     shutil.copy2(path, self.lib / path.name, follow_symlinks=True)
@@ -103,11 +103,18 @@ class PrivateDir:
             self.own_libc()
         else:
             self.adopt(*programs)
-        return fastprelink(*options, f"--ld-library-path={self.lib}", f"--runtime={self.runtime}",
-                           *self.options, *(programs or [self.prog]), status=status)
+        return fastprelink(*options, *self.places(), *self.options, *(programs or [self.prog]), status=status)
+
+    def places(self):
+        """The options that keep the command inside this directory."""
+        return [f"--ld-library-path={self.lib}", f"--runtime={self.runtime}", f"--scan-root={self.path}"]
+
+    def shifted(self):
+        """The libraries that have an address from us."""
+        return [path for path in sorted(self.path.rglob("*.so*")) if elf.is_shifted(path)]
 
     def undo(self, *paths):
-        return fastprelink("-u", *(paths or [self.prog, self.libc]))
+        return fastprelink("-u", *(paths or [self.prog, self.libc, *self.shifted()]))
 
     def oracle(self, *arguments, program=None, env=None, **options):
         env = self.env(**REQUIRE, **(env or {}))
@@ -121,11 +128,12 @@ class PrivateDir:
         assert (plain.stdout, plain.status) == (expected, 0), plain
         original = files.digests(self.path)
         oracle = self.oracle(*arguments, env=env).before()
-        self.prelink()
+        fixed = fixed_libraries(self.prelink(options=("-f", "-v")))
         assert self.run_fast(*arguments, env=env) == plain
         oracle.after()
         assert files.changed(original, files.digests(self.path)) == {
-            str(self.prog), str(self.libc), str(self.runtime)}
+            str(self.prog), str(self.libc), str(self.runtime), *fixed}
+        assert PLACEMENT != "aslr" or not fixed
         self.undo()
         self.runtime.unlink()
         assert files.digests(self.path) == original

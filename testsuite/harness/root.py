@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from harness import files, need
+from harness import elf, files, need
 from harness.run import REQUIRE, fastprelink, placed, run
 from oracle import Oracle
 
@@ -128,6 +128,10 @@ class Root:
         """Digests of everything that lies in the root itself, without what programs write at run time."""
         mounts = [os.fsdecode(target) for target in self.mounts]
         return files.digests(self.path, without=[*mounts, str(self.host("/tmp")), str(self.host("/proc"))])
+
+    def shifted(self):
+        """The libraries in the root that have an address from us."""
+        return {path for path in self.digests() if ".so" in path and elf.is_shifted(path)}
 
     def inside(self, paths):
         """PATHS as they are called in the root."""

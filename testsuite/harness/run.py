@@ -13,6 +13,7 @@ PLACING = {"--aslr", "--fixed", "--default"}
 
 REQUIRE = {"FASTPRELINK": "require", "FASTPRELINK_DEBUG": "1"}
 DEBUG = {"FASTPRELINK_DEBUG": "1"}
+FIXED = re.compile(r"^(/.*): fixed at (0x[0-9a-f]+)", re.MULTILINE)
 NOTE = re.compile(r"^fastprelink: (?:accelerated|declined).*\n?", re.MULTILINE)
 
 
@@ -60,6 +61,11 @@ def placed(options):
     if not PLACING.intersection(options):
         options = [*options, f"--{PLACEMENT}"]
     return [option for option in options if option != "--default"]
+
+
+def fixed_libraries(done):
+    """{path without symbolic links: address} of the libraries that a run with -v said are fixed."""
+    return {os.path.realpath(path): int(base, 16) for path, base in FIXED.findall(done.stdout)}
 
 
 def one_line(done, *words):
