@@ -109,7 +109,8 @@ static void place(struct fp_run *run, struct fp_placed *placed, struct fp_object
 	    make_placed(run, placed, object, &result, &result.why) != 0) {
 		result.skipped = !is_lasting(result.why.reason);
 		result.outcome = FP_OUTCOME_UNCHANGED;
-		result.base = placed->base = 0;
+		placed->base = fp_object_is_fixed(object) ? fp_object_base(object) : 0;
+		result.base = placed->base;
 	}
 	report(run, &result);
 }

@@ -19,6 +19,9 @@
 
 enum { BITS = 64 };
 
+/* Behind a program that does not float the kernel puts the heap. */
+static const uint64_t HEAP_ROOM = 4ull << 30;
+
 struct fp_placing {
 	const struct fp_run_options *options;
 	const char *root;
@@ -103,6 +106,42 @@ static struct fp_placed *append(struct fp_placing *placing, const struct fp_memb
 	return placed;
 }
 
+static int occupy(struct fp_placing *placing, fp_addr base, uint64_t room)
+{
+	struct fp_range *ranges;
+
+	if (placing->occupied_count % BITS == 0) {
+		ranges = reallocarray(placing->occupied, placing->occupied_count + BITS,
+				      sizeof(*ranges));
+		if (!ranges)
+			return -ENOMEM;
+		placing->occupied = ranges;
+	}
+	placing->occupied[placing->occupied_count++] =
+		(struct fp_range){ .start = base, .end = base + room };
+	return 0;
+}
+
+/* A fp_scan_visit_fixed. */
+static int note_occupied(const char *path, uint64_t base, uint64_t room, void *context)
+{
+	struct fp_placing *placing = context;
+
+	return fp_strmap_get(&placing->by_path, path) ? 0 : occupy(placing, base, room);
+}
+
+/* Keeps others off OBJECT, which stays where its linker put it, if that is in the window. */
+static int occupy_object(struct fp_placing *placing, const struct fp_object *object)
+{
+	const struct fp_machine *machine = object->machine;
+	fp_addr base = fp_object_base(object);
+	uint64_t room = fp_shift_room(object) + (fp_object_is_program(object) ? HEAP_ROOM : 0);
+
+	return base < machine->window_end && base + room > machine->window_start
+		       ? occupy(placing, base, room)
+		       : 0;
+}
+
 int fp_placing_add(struct fp_placing *placing, const struct fp_closure *closure, size_t carrier,
 		   struct fp_why *why)
 {
@@ -124,7 +163,9 @@ int fp_placing_add(struct fp_placing *placing, const struct fp_closure *closure,
 				1ull << placing->program_count % BITS;
 	}
 	placing->program_count++;
-	return 0;
+	return occupy_object(placing, closure->members[0].object) == 0
+		       ? 0
+		       : fp_why_system(why, ENOMEM, closure->members[0].name, "place");
 }
 
 /* The reasons that lie in the library itself. */
@@ -193,25 +234,6 @@ static int ask_guard(struct fp_placing *placing, struct fp_why *why)
 	return error;
 }
 
-static int note_occupied(const char *path, uint64_t base, uint64_t room, void *context)
-{
-	struct fp_placing *placing = context;
-	struct fp_range *ranges;
-
-	if (fp_strmap_get(&placing->by_path, path))
-		return 0;
-	if (placing->occupied_count % BITS == 0) {
-		ranges = reallocarray(placing->occupied, placing->occupied_count + BITS,
-				      sizeof(*ranges));
-		if (!ranges)
-			return -ENOMEM;
-		placing->occupied = ranges;
-	}
-	placing->occupied[placing->occupied_count++] =
-		(struct fp_range){ .start = base, .end = base + room };
-	return 0;
-}
-
 /* Gives the COUNT libraries of LIST, which are to be fixed, their addresses. */
 static int lay_out(struct fp_placing *placing, struct fp_placed **list, size_t count,
 		   struct fp_place *places)
@@ -240,7 +262,10 @@ static int lay_out(struct fp_placing *placing, struct fp_placed **list, size_t c
 		is_new = is_new || !places[i].base;
 	}
 	/* Only who moves in needs to know the neighbours. */
-	if (is_new)
+	for (size_t i = 0; i < placing->count && !error; i++)
+		if (placing->list[i]->why.reason)
+			error = occupy_object(placing, placing->list[i]->object);
+	if (is_new && !error)
 		error = fp_scan_fixed(scan_root ? scan_root : placing->root, note_occupied,
 				      placing);
 	layout.occupied = placing->occupied;
