@@ -8,6 +8,7 @@ lib_libfastprelink_a_SOURCES = \
 	lib/bind/bind.h \
 	lib/bind/lookup.c \
 	lib/bind/lookup.h \
+	lib/bind/walk.c \
 	lib/elf/check.c \
 	lib/elf/dynamic.c \
 	lib/elf/internal.h \
@@ -80,6 +81,7 @@ lib_libfastprelink_a_SOURCES = \
 	lib/rewrite/undo_format.h \
 	lib/rewrite/undo_words.c \
 	lib/rewrite/undo_words.h \
+	lib/system/bindings.c \
 	lib/system/config.c \
 	lib/system/config.h \
 	lib/system/guard.c \

@@ -117,6 +117,28 @@ static void digest_file(struct fp_run *run, struct output *output, const char *f
 	output_digest(output, file, digest);
 }
 
+struct binding_context {
+	struct output *output;
+	const char *file;
+};
+
+static int say_binding(const struct fp_binding_result *result, void *context)
+{
+	const struct binding_context *binding = context;
+
+	output_binding(binding->output, binding->file, result);
+	return interrupted || binding->output->failed ? -EINTR : 0;
+}
+
+static void bindings_file(struct fp_run *run, struct output *output, const char *file)
+{
+	struct binding_context context = { output, file };
+	struct fp_why why = { 0 };
+
+	if (fp_run_bindings(run, file, say_binding, &context, &why) != 0 && why.reason)
+		output_skipped(output, file, &why);
+}
+
 static void each_file(struct fp_run *run, struct output *output, file_action *action,
 		      char *const *files, size_t count)
 {
@@ -222,6 +244,7 @@ static int run_action(struct fp_run *run, struct output *output, const struct op
 		[ACTION_UNDO] = undo_file,
 		[ACTION_VERIFY] = verify_file,
 		[ACTION_DIGEST] = digest_file,
+		[ACTION_BINDINGS] = bindings_file,
 	};
 	int error = 0;
 

@@ -13,7 +13,7 @@
 /* What popt stores while it parses. */
 struct raw {
 	int dry_run, force, undo, all, verify, verbose, json, version, help, usage, ld_so_conf;
-	int md5, sha, sha256;
+	int md5, sha, sha256, bindings;
 	int fixed, aslr, random, conserve_memory;
 	char *root, *undo_output, *carrier, *runtime, *runtime_source, *library_path, *preload;
 	char *base, *seed, *scan_root;
@@ -45,6 +45,31 @@ static const char *first_given(const struct given *list, size_t count)
 		if (list[i].value)
 			return list[i].name;
 	return NULL;
+}
+
+/* --bindings only reads, and says all that it finds. */
+static enum options_result check_bindings(const struct raw *raw)
+{
+	const struct given others[] = {
+		{ raw->undo, "--undo" },
+		{ raw->verify, "--verify" },
+		{ raw->md5, "--md5" },
+		{ raw->sha, "--sha" },
+		{ raw->sha256, "--sha256" },
+		{ raw->base != NULL, "--reloc-only" },
+		{ raw->aslr, "--aslr" },
+		{ raw->fixed, "--fixed" },
+		{ raw->random, "--random" },
+		{ raw->conserve_memory, "--conserve-memory" },
+		{ raw->dry_run, "--dry-run" },
+		{ raw->force, "--force" },
+		{ raw->carrier != NULL, "--carrier" },
+	};
+	const char *other = first_given(others, sizeof(others) / sizeof(others[0]));
+
+	if (raw->bindings && other)
+		return wrong("--bindings and %s do not go together", other);
+	return OPTIONS_RUN;
 }
 
 /* What does not go together; the same pairs as in classic prelink where it has the options. */
@@ -104,7 +129,7 @@ static enum options_result check_combinations(const struct raw *raw, size_t file
 		return wrong("--carrier is \"auto\" or \"no\", not \"%s\"", raw->carrier);
 	if (raw->runtime && raw->runtime[0] != '/')
 		return wrong("--runtime needs an absolute path, not \"%s\"", raw->runtime);
-	return OPTIONS_RUN;
+	return check_bindings(raw);
 }
 
 /* Reads TEXT, a number in the notation of C; false when it is anything else. */
@@ -140,11 +165,12 @@ static void fill(struct options *options, const struct raw *raw)
 {
 	bool digest = raw->md5 || raw->sha || raw->sha256;
 
-	options->action = raw->base     ? ACTION_RELOCATE
-			  : raw->undo   ? ACTION_UNDO
-			  : digest      ? ACTION_DIGEST
-			  : raw->verify ? ACTION_VERIFY
-					: ACTION_PRELINK;
+	options->action = raw->base       ? ACTION_RELOCATE
+			  : raw->undo     ? ACTION_UNDO
+			  : digest        ? ACTION_DIGEST
+			  : raw->verify   ? ACTION_VERIFY
+			  : raw->bindings ? ACTION_BINDINGS
+					  : ACTION_PRELINK;
 	options->digest = raw->md5 ? FP_DIGEST_MD5 : raw->sha ? FP_DIGEST_SHA1 : FP_DIGEST_SHA256;
 	options->all = raw->all;
 	options->verbose = raw->verbose;
@@ -212,6 +238,8 @@ enum options_result options_parse(int argc, const char **argv, struct options *r
 		  NULL },
 		{ "sha256", 0, POPT_ARG_NONE, &raw.sha256, 0,
 		  "check; print the original's SHA-256 digest", NULL },
+		{ "bindings", 0, POPT_ARG_NONE, &raw.bindings, 0,
+		  "only list what the symbols bind to", NULL },
 		{ "reloc-only", 'r', POPT_ARG_STRING, &raw.base, 0,
 		  "only shift libraries to addresses from ADDR on", "ADDR" },
 		{ "fixed", 0, POPT_ARG_NONE, &raw.fixed, 0, "fix all libraries that can be fixed",

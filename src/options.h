@@ -14,6 +14,7 @@ enum action {
 	ACTION_VERIFY, /* check, and write the original or a line for each file */
 	ACTION_DIGEST, /* check, and write a digest of the original */
 	ACTION_RELOCATE,
+	ACTION_BINDINGS, /* say what symbols bind to */
 };
 
 enum { OPTIONS_STRINGS = 10 };

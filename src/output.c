@@ -44,7 +44,12 @@ static void note_failure(struct output *output)
 	output->failed = true;
 }
 
-/* Lines are flushed one by one: a reader sees each as soon as it is known. */
+/* Lines are flushed one by one, but for those of long lists: a reader sees each as soon as it is known. */
+static int end_line(const struct output *output)
+{
+	return output->options->action == ACTION_BINDINGS ? 0 : fflush(stdout);
+}
+
 static void say(struct output *output, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
@@ -60,7 +65,7 @@ static void say(struct output *output, const char *format, ...)
 	va_end(arguments);
 	make_printable(line, printable, sizeof(printable));
 	clear_progress(output);
-	if (printf("%s\n", printable) < 0 || fflush(stdout) != 0)
+	if (printf("%s\n", printable) < 0 || end_line(output) != 0)
 		note_failure(output);
 }
 
@@ -111,7 +116,7 @@ static void say_json(struct output *output, json_t *object)
 	clear_progress(output);
 	if (!text)
 		errno = ENOMEM;
-	if (!text || printf("%s\n", text) < 0 || fflush(stdout) != 0)
+	if (!text || printf("%s\n", text) < 0 || end_line(output) != 0)
 		note_failure(output);
 	free(text);
 	json_decref(object);
@@ -122,7 +127,7 @@ static const char *action_name(const struct output *output)
 	static const char *const names[] = {
 		[ACTION_PRELINK] = "prelink",   [ACTION_UNDO] = "undo",
 		[ACTION_VERIFY] = "verify",     [ACTION_DIGEST] = "digest",
-		[ACTION_RELOCATE] = "relocate",
+		[ACTION_RELOCATE] = "relocate", [ACTION_BINDINGS] = "bindings",
 	};
 
 	return names[output->options->action];
@@ -372,6 +377,44 @@ void output_content(struct output *output, const void *bytes, size_t size)
 	output->done++;
 	if (fwrite(bytes, 1, size, stdout) != size || fflush(stdout) != 0)
 		note_failure(output);
+}
+
+static const char *binding_outcome(const struct fp_binding_result *result)
+{
+	return result->disputed    ? "disputed"
+	       : result->undefined ? "undefined"
+	       : result->provider  ? "bound"
+				   : "unbound";
+}
+
+void output_binding(struct output *output, const char *file, const struct fp_binding_result *result)
+{
+	json_t *record;
+
+	if (!output->options->json) {
+		say(output, "%s: %s %s%s%s => %s%s%s%s", result->holder, result->kind,
+		    result->symbol, result->version ? "@" : "",
+		    result->version ? result->version : "",
+		    result->provider    ? result->provider
+		    : result->undefined ? "not found"
+					: "nothing",
+		    result->is_ifunc ? " (ifunc)" : "", result->is_unique ? " (unique)" : "",
+		    result->disputed ? " (disputed)" : "");
+		return;
+	}
+	record = file_record(output, file, binding_outcome(result));
+	if (record)
+		json_object_update_new(
+			record,
+			json_pack("{s:o, s:o, s:o, s:s, s:o, s:I, s:b, s:b}", "holder",
+				  json_text(result->holder), "symbol", json_text(result->symbol),
+				  "version",
+				  result->version ? json_text(result->version) : json_null(),
+				  "kind", result->kind, "provider",
+				  result->provider ? json_text(result->provider) : json_null(),
+				  "value", (json_int_t)result->value, "ifunc", result->is_ifunc,
+				  "unique", result->is_unique));
+	say_json(output, record);
 }
 
 /* Whether A and B, which may have the root's prefix or not, name one file. */

@@ -32,6 +32,9 @@ void output_restored(struct output *output, const char *file);
 void output_intact(struct output *output, const char *file);
 void output_digest(struct output *output, const char *file, const char *digest);
 void output_content(struct output *output, const void *bytes, size_t size);
+/* What a symbol of the program FILE or its libraries binds to.  These lines are not flushed one by one: there are many. */
+void output_binding(struct output *output, const char *file,
+		    const struct fp_binding_result *result);
 void output_skipped(struct output *output, const char *file, const struct fp_why *why);
 
 /* A run ended before FILE and LEFT - 1 more files. */

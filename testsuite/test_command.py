@@ -24,7 +24,7 @@ def test_help_fits_one_screen():
     lines = done.stdout.splitlines()
     assert lines[0].startswith("Usage: fastprelink") and len(lines) <= 40 and max(map(len, lines)) <= 100
     for option in ("--root", "--verbose", "--dry-run", "--force", "--undo", "--undo-output", "--all", "--verify", "--md5",
-                   "--sha", "--sha256", "--carrier", "--ld-library-path", "--ld-preload", "--json"):
+                   "--sha", "--sha256", "--carrier", "--ld-library-path", "--ld-preload", "--json", "--bindings"):
         assert option in done.stdout, option
     assert fastprelink("-?").stdout == done.stdout and fastprelink("--usage").stdout
 

@@ -213,6 +213,11 @@ static bool binds_locally(const Elf64_Sym *symbol)
 	return visibility == STV_HIDDEN || visibility == STV_INTERNAL;
 }
 
+bool fp_bind_looks_up(const Elf64_Sym *reference)
+{
+	return ELF64_ST_BIND(reference->st_info) != STB_LOCAL && !binds_locally(reference);
+}
+
 /* elf/dl-lookup.c:do_lookup_x for one object.  True when the search ends here. */
 static bool search_object(struct fp_binder *binder, struct fp_query *query, size_t index,
 			  struct fp_binding *ret_binding, bool *ret_disputed)
@@ -273,6 +278,14 @@ static bool is_warned_about(const struct fp_closure *closure, size_t holder,
 	       query->reference->st_shndx == SHN_UNDEF && query->reference->st_value != 0;
 }
 
+const struct fp_version *fp_bind_version(const struct fp_object *object, uint32_t symbol)
+{
+	const struct fp_version *version =
+		object->versym ? &object->versions[object->versym[symbol] & 0x7fff] : NULL;
+
+	return version && version->hash ? version : NULL;
+}
+
 int fp_bind(struct fp_binder *binder, size_t holder, uint32_t symbol, uint8_t lookup_class,
 	    struct fp_binding *ret_binding)
 {
@@ -285,7 +298,7 @@ int fp_bind(struct fp_binder *binder, size_t holder, uint32_t symbol, uint8_t lo
 	struct memo *memo = NULL;
 	int error;
 
-	if (ELF64_ST_BIND(reference->st_info) == STB_LOCAL || binds_locally(reference)) {
+	if (!fp_bind_looks_up(reference)) {
 		*ret_binding = (struct fp_binding){ .bound = FP_BOUND_SYMBOL,
 						    .object = holder,
 						    .symbol = reference };
@@ -295,13 +308,7 @@ int fp_bind(struct fp_binder *binder, size_t holder, uint32_t symbol, uint8_t lo
 				   .reference = reference,
 				   .lookup_class = lookup_class };
 	query.gnu_hash = fp_gnu_hash(query.name);
-	if (object->versym) {
-		const struct fp_version *version =
-			&object->versions[object->versym[symbol] & 0x7fff];
-
-		if (version->hash)
-			query.version = version;
-	}
+	query.version = fp_bind_version(object, symbol);
 	own = symbolic || ELF64_ST_VISIBILITY(reference->st_other) == STV_PROTECTED ||
 	      is_program(binder->closure, holder);
 	if (!own) {

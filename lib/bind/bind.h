@@ -32,4 +32,32 @@ void fp_binder_free(struct fp_binder *binder);
 int fp_bind(struct fp_binder *binder, size_t holder, uint32_t symbol, uint8_t lookup_class,
 	    struct fp_binding *ret_binding);
 
+/* The version that OBJECT's symbol SYMBOL asks for or has, or null. */
+const struct fp_version *fp_bind_version(const struct fp_object *object, uint32_t symbol);
+
+/* False: REFERENCE is to its own object, and nothing is looked up (glibc elf/dl-reloc.c:RESOLVE_MAP). */
+bool fp_bind_looks_up(const Elf64_Sym *reference);
+
+/* One look-up and what came of it. */
+struct fp_reference {
+	size_t holder;
+	const Elf64_Sym *symbol;          /* in the holder's symbol table */
+	const struct fp_version *version; /* asked for; null: none */
+	const struct fp_reloc_type *type; /* of the relocation */
+	struct fp_binding binding;
+};
+
+/* Returns 0 to go on. */
+typedef int fp_reference_visit(const struct fp_reference *reference, void *context);
+
+/* Binds everything that ld.so looks up when it relocates member HOLDER, in its order: the whole of it, or, unless NOW, without
+   DT_JMPREL.  Calls VISIT, which may be null, for each look-up; stops when VISIT returns
+   non-zero and returns that, or -ENOMEM. */
+int fp_bind_object(const struct fp_closure *closure, struct fp_binder *binder, size_t holder,
+		   bool now, fp_reference_visit *visit, void *context);
+
+/* As fp_bind_object for all members, in the order in which ld.so relocates them when LD_BIND_NOW is set. */
+int fp_bind_closure(const struct fp_closure *closure, struct fp_binder *binder,
+		    fp_reference_visit *visit, void *context);
+
 #endif

@@ -38,6 +38,7 @@ enum fp_addend {
 
 struct fp_reloc_type {
 	enum fp_reloc_kind kind;
+	const char *name;     /* what it makes, in a word or two; null unless has_symbol */
 	uint8_t size;         /* bytes written at r_offset; 0: as many as the symbol has */
 	uint8_t lookup_class; /* FP_CLASS_* */
 	bool has_symbol;

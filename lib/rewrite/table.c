@@ -163,27 +163,6 @@ static int fill_member(struct fp_table_builder *builder, size_t index)
 	return error;
 }
 
-/* Objects that ld.so relocates by itself look unique symbols up too, and may enter them first. */
-static int bind_left_member(struct fp_table_builder *builder, size_t index)
-{
-	const struct fp_object *object = builder->closure->members[index].object;
-	const struct fp_rela_table *tables[] = { &object->rela, &object->jmprel };
-	struct fp_binding binding;
-	int error = 0;
-
-	for (unsigned t = 0; t < (fp_object_binds_now(object) ? 2 : 1); t++)
-		for (size_t i = 0; i < tables[t]->count && !error; i++) {
-			uint64_t info = tables[t]->rela[i].r_info;
-			const struct fp_reloc_type *type =
-				fp_machine_reloc(object->machine, (uint32_t)ELF64_R_TYPE(info));
-
-			if (type->has_symbol && ELF64_R_SYM(info))
-				error = fp_bind(builder->binder, index, (uint32_t)ELF64_R_SYM(info),
-						type->lookup_class, &binding);
-		}
-	return error;
-}
-
 /* Binds all members in the order in which ld.so relocates them. */
 static int bind_members(struct fp_table_builder *builder)
 {
@@ -198,7 +177,11 @@ static int bind_members(struct fp_table_builder *builder)
 		bool filled = fp_table_fills(closure, index, builder->carrier);
 
 		fp_table_count_object(closure->members[index].object, filled, &builder->counts);
-		error = filled ? fill_member(builder, index) : bind_left_member(builder, index);
+		/* Objects that ld.so relocates by itself look unique symbols up too, and may enter them first. */
+		error = filled ? fill_member(builder, index)
+			       : fp_bind_object(closure, builder->binder, index,
+						fp_object_binds_now(closure->members[index].object),
+						NULL, NULL);
 	}
 	free(order);
 	return error;

@@ -109,6 +109,27 @@ struct fp_relocate_result {
 int fp_run_relocate(struct fp_run *run, const char *path, uint64_t base,
 		    struct fp_relocate_result *result, struct fp_why *why);
 
+/* What ld.so looks up for a relocation, and what it finds. */
+struct fp_binding_result {
+	const char *holder; /* the object that is relocated; inside the root, as ld.so names it */
+	const char *symbol;
+	const char *version;      /* asked for; null: none */
+	const char *kind;         /* of the relocation: "word", "slot", "plt", "copy", ... */
+	const char *provider;     /* the object whose definition it is; null: there is none */
+	uint64_t value;           /* st_value of that definition; 0 without one */
+	bool undefined;           /* there should be one */
+	bool disputed;            /* glibc releases do not agree, or ld.so warns about it */
+	bool is_ifunc, is_unique; /* the definition */
+};
+
+/* Returns 0 to go on. */
+typedef int fp_binding_visit(const struct fp_binding_result *result, void *context);
+
+/* Calls VISIT for everything that ld.so looks up for the program PATH and its libraries, when everything is bound at start, in that
+   order.  Changes nothing.  Stops when VISIT returns non-zero and returns that. */
+int fp_run_bindings(struct fp_run *run, const char *path, fp_binding_visit *visit, void *context,
+		    struct fp_why *why);
+
 /* Restores the original of PATH in place, or into the new file OUTPUT when that is not null (mode, owner and
    times are those of PATH). */
 int fp_run_undo(struct fp_run *run, const char *path, const char *output, struct fp_why *why);

@@ -89,3 +89,12 @@ def dynamic_remove(path, *tags):
     rows = [data[at:at + 16] for at in range(0, size, 16)]
     kept = [row for row in rows if struct.unpack("<q", row[:8])[0] not in tags]
     patch(path, offset, b"".join(kept).ljust(size, b"\0"))
+
+
+def dynamic_or(path, tag, bits):
+    """Sets BITS in the value of the entry TAG of the dynamic section."""
+    _, _, offset, _, size, *_ = next(s for s in segments(path) if s[0] == PT_DYNAMIC)
+    data = path.read_bytes()[offset:offset + size]
+    at = next(at for at in range(0, size, 16) if struct.unpack_from("<q", data, at)[0] == tag)
+    value, = struct.unpack_from("<Q", data, at + 8)
+    patch(path, offset + at + 8, struct.pack("<Q", value | bits))
