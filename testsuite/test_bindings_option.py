@@ -2,10 +2,11 @@
 
 import json
 import os
+import subprocess
 
 import pytest
 
-from harness import elf, files, need
+from harness import build, elf, files, need
 from harness.run import fastprelink, one_line
 from oracle import bindings
 from test_bindings import VERSION_MAP, VERSIONED, printing, versioned
@@ -13,8 +14,8 @@ from test_bindings import VERSION_MAP, VERSIONED, printing, versioned
 DT_FLAGS, DF_SYMBOLIC = 30, 2
 
 HEAVY = """addr2line apt-get ar as bash clang-14 dpkg-deb eu-readelf ffmpeg ffplay ffprobe find g++ gdb getfacl git grep
-inkscape inkview ld.bfd ld.gold ld.lld-14 llvm-objdump-14 llvm-readobj-14 ls ltrace mold objdump patchelf perl python3
-readelf strace tar valgrind""".split()
+inkscape inkview ld.bfd ld.gold ld.lld llvm-objdump llvm-readobj ls ltrace mold objdump patchelf perl python3
+readelf strace tar valgrind-listener""".split()
 
 
 def rows(case, *options):
@@ -67,7 +68,19 @@ def test_unversioned_reference_to_a_versioned_library(case):
     case.library("libuser.so", "int f(void); int (*at)(void) = f;", [stub])
     versioned(case, VERSIONED, VERSION_MAP)
     case.program(printing("at()", "extern int (*at)(void);"), ["libuser.so"], ["-Wl,--unresolved-symbols=ignore-all"])
-    assert of(agree(case), "f", "libuser.so") == [("word", None, "bound", "liba.so")]
+    found = agree(case)
+    assert of(found, "f", "libuser.so") == [("word", None, "bound", "liba.so")]
+    assert [row["value"] for row in found if row["symbol"] == "f"] == [elf.symbol(case.lib / "liba.so", "old_f")]
+
+
+def test_unversioned_reference_passes_over_hidden_versions(case):
+    stub = case.library("liba.so", "int f(void) { return 0; }", where="stub")
+    case.library("libuser.so", "int f(void); int (*at)(void) = f;", [stub])
+    versioned(case, 'int g(void) { return 1; } int old_f(void) { return 2; } __asm__(".symver old_f,f@V2");',
+              "V1 { global: g; local: *; }; V2 { global: f; } V1;")
+    case.library("libb.so", "int f(void) { return 3; }")
+    case.program(printing("at()", "extern int (*at)(void);"), ["libuser.so", "liba.so", "libb.so"])
+    assert of(agree(case), "f", "libuser.so") == [("word", None, "bound", "libb.so")]
 
 
 def test_weak(case):
@@ -113,6 +126,17 @@ def test_protected_and_interposed(case):
     found = agree(case)
     assert of(found, "f", "libb.so") == [("word", None, "bound", "libb.so")]
     assert of(found, "g", "libb.so") == [("word", None, "bound", "liba.so")]
+
+
+def test_canonical_plt_of_a_protected_function(case):
+    """ld.so may warn about it, so tables leave it alone; what it is bound to is said nevertheless."""
+    case.library("liba.so", "int f(void) { return 1; }")
+    case.program(printing("(at = f) != 0 && f()", "int f(void); int (*volatile at)(void);"), ["liba.so"], pie=False)
+    case.library("liba.so", '__attribute__((visibility("protected"))) int f(void) { return 1; }')
+    told, disputed = bindings.ours(case.prog, [f"--ld-library-path={case.lib}"])
+    assert [row["symbol"] for row in disputed] == ["f"]
+    assert not bindings.compare(bindings.ld_so(case.prog, case.env()), told)
+    assert of(rows(case), "f", "prog") == [("plt", None, "disputed", "liba.so")]
 
 
 def test_symbolic(case):
@@ -205,6 +229,22 @@ def test_text(case):
     assert f"{case.prog}: plt f@V2 => {case.lib}/liba.so" in line
     assert f"{case.prog}: slot _ITM_registerTMCloneTable => nothing" in line
     assert len(line) == len(rows(case))
+
+
+def test_several_programs(sampler):
+    other = sampler.program("int main(void) { return 0; }", name="other")
+    options = ["--bindings", "--json", f"--ld-library-path={sampler.lib}"]
+    both = fastprelink(*options, sampler.prog, other).stdout
+    assert both == fastprelink(*options, sampler.prog).stdout + fastprelink(*options, other).stdout
+    assert {json.loads(line)["file"] for line in both.splitlines()} == {str(sampler.prog), str(other)}
+
+
+def test_a_reader_that_stops(sampler):
+    """Nobody reads: that is an error, and soon noticed."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([build.TOOL, "--bindings", sampler.prog], env=sampler.env(), stdout=full,
+                              stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and "standard output" in done.stderr
 
 
 def test_nothing_is_changed(sampler):
