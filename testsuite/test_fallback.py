@@ -13,7 +13,7 @@ from harness.run import DEBUG, REQUIRE, fastprelink, run
 from test_cxx import HEADER as CXX_HEADER, LIB_A, LIB_B
 from test_fixed import table
 from test_loading import HEAD
-from test_shift import BASE, addresses, occupier
+from test_shift import BASE, addresses, occupied, occupier
 from test_tls import ANSWER as TLS_ANSWER, LIBRARY as TLS_LIBRARY, PROGRAM as TLS_PROGRAM
 from test_tools import SANITIZED, gdb
 
@@ -86,8 +86,8 @@ class Words:
             self.oracle.compare(f"{name}-before", f"{name}-after")
 
 
-def declines(case, *numbers, env=None, expected=ANSWER):
-    done = case.run(env={**DEBUG, **(env or {})})
+def declines(case, *numbers, env=None, expected=ANSWER, prefix=()):
+    done = case.run(env={**DEBUG, **(env or {})}, prefix=prefix)
     assert (done.stdout, done.status) == (expected, 0) and done.declined in numbers, done
     return done
 
@@ -148,6 +148,7 @@ def test_a_library_that_is_relocated_before_the_stub(case, binding):
     assert records["libfirst.so"]["flags"] & 5 == 4 and records["libmiddle.so"]["flags"] & 5 == 5  # FILL is 1, FIXED 4
     assert case.run_fast(env=binding).stdout == "14 7 7\n"
     words.compare()
+    declines(case, 12, env=binding, prefix=occupied(base(case.lib / "libfirst.so")), expected="14 7 7\n")
 
 
 def test_a_library_without_libc_at_its_address(case):

@@ -54,6 +54,12 @@ def occupier(case):
     return {"LD_PRELOAD": str(path)}
 
 
+def occupied(address, size=4096):
+    """A prefix of commands that run with something mapped at ADDRESS before ld.so starts: no object of theirs, so that the list of
+    objects is as always."""
+    return [build.compile_c(build.CASES / "occupy.c"), hex(address), str(size)]
+
+
 def placed(case, env, shifted, there):
     biases = addresses(case, **env)
     assert {name: biases[name] == 0 for name in shifted} == dict.fromkeys(shifted, there)
@@ -515,20 +521,15 @@ def test_prelinked_with_shifted_libraries(case, flags):
 
 
 def test_prelinked_where_a_shifted_library_is_displaced(case):
-    """The address is taken by what was prelinked too."""
+    """The address is taken by something that is no object."""
     make(case)
     case.adopt()
     shift(*libraries(case))
-    case.library("libfirst.so", "char space[64 << 20];", flags=[f"-Wl,-Ttext-segment={BASE:#x}", "-nostdlib"])
-    case.program(build.CASES / "sampler.c", ["libfirst.so", "libuser.so", "libbase.so"])
-    case.adopt()
-    (case.path / "other-name").hardlink_to(case.lib / "libfirst.so")  # so that it is not moved
     case.prelink(options=("-f", "--fixed"))
-    done = case.run(env=DEBUG)
-    assert done.stdout == ANSWER and done.declined == 12, done
-    oracle = case.oracle()
-    oracle.env["FASTPRELINK"] = "1"
-    assert int(oracle.addresses()[str(case.lib / "libbase.so")], 16) != 0
+    case.run_fast()
+    for library in libraries(case):
+        done = case.run(env=DEBUG, prefix=occupied(elf.segments(library)[0][3] & -4096))
+        assert done.stdout == ANSWER and done.declined == 12 and library.name in done.notes[0], done
 
 
 @pytest.mark.root
