@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,15 @@ def root(tmp_path):
     with Root(tmp_path / "root") as made:
         yield made
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests recorded, added up: how much was generated, and what was left alone for which reason."""
+    sums = Counter()
+    for report in terminalreporter.stats.get("passed", []):
+        for name, number in report.user_properties:
+            sums[name] += number
+    if sums:
+        terminalreporter.section("recorded")
+    for name, number in sorted(sums.items()):
+        terminalreporter.line(f"{number:8} {name}")

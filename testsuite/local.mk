@@ -7,3 +7,11 @@ EXTRA_DIST += testsuite
 check-local: all
 	cd $(srcdir) && FASTPRELINK_BUILD='$(abs_builddir)' PYTHONDONTWRITEBYTECODE=1 \
 		$(PYTHON) -m pytest -p no:cacheprovider $(PYTEST_FLAGS) testsuite
+
+# 2,000 generated closures; ./check has the first 100.
+SEEDS = 0-1999
+
+.PHONY: check-generated
+check-generated: all
+	cd $(srcdir) && FASTPRELINK_BUILD='$(abs_builddir)' FASTPRELINK_SEEDS='$(SEEDS)' PYTHONDONTWRITEBYTECODE=1 \
+		$(PYTHON) -m pytest -p no:cacheprovider $(PYTEST_FLAGS) testsuite/test_generated.py

@@ -11,6 +11,8 @@ from harness.run import fastprelink, one_line
 from oracle import bindings
 from test_bindings import VERSION_MAP, VERSIONED, printing, versioned
 
+pytestmark = pytest.mark.one_placement  # says itself which
+
 DT_FLAGS, DF_SYMBOLIC = 30, 2
 
 HEAVY = """addr2line apt-get ar as bash clang-14 dpkg-deb eu-readelf ffmpeg ffplay ffprobe find g++ gdb getfacl git grep

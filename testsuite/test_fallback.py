@@ -17,6 +17,8 @@ from test_shift import BASE, addresses, occupied, occupier
 from test_tls import ANSWER as TLS_ANSWER, LIBRARY as TLS_LIBRARY, PROGRAM as TLS_PROGRAM
 from test_tools import SANITIZED, gdb
 
+pytestmark = pytest.mark.one_placement  # says itself which
+
 ANSWER = "sum 146 counter 46 same 1 1\n"
 FIXED = ("-f", "--fixed")
 NOW = {"LD_BIND_NOW": "1"}

@@ -14,6 +14,8 @@ from harness.root import Root
 from harness.run import DEBUG, fastprelink, one_line, run
 from test_shift import addresses
 
+pytestmark = pytest.mark.one_placement  # says itself which
+
 START, END = 0x3000000000, 0x4000000000
 LIBDIR = "/usr/lib/x86_64-linux-gnu"
 FIXED, ASLR, DEFAULT = ("-f", "--fixed"), ("-f", "--aslr"), ("-f", "--default")

@@ -6,6 +6,8 @@ from harness import elf, files
 from harness.need import tool
 from harness.run import run
 
+pytestmark = pytest.mark.one_placement  # says itself which
+
 LIBRARY = """
 int data[3] = { 1, 2, 3 };
 char zeros[%(size)d];

@@ -1,0 +1,88 @@
+"""What a closure goes through: plain, prelinked, displaced, interposed, undone."""
+
+import json
+import shutil
+from collections import Counter
+
+from generate.make import Maker
+from harness import files
+from harness.run import DEBUG, fastprelink
+
+# Reasons for which a library of a generated closure may float with --fixed.
+MAY_FLOAT = {"floats", "unsupported"}
+PLACEMENTS = ("aslr", "fixed")
+OCCUPIER = "char space[64 << 20];"
+INTERPOSER = """
+int f0(int d) { return 70000; } int f1(int d) { return 70001; } int f5(int d) { return 70005; }
+int d0[3] = { 71, 72, 73 }, d2[3] = { 74, 75, 76 };
+"""
+VARIANTS = {"plain": {}, "now": {"LD_BIND_NOW": "1"}, "off": {"FASTPRELINK": "0"},
+            "displaced": {"LD_PRELOAD": "occupier/liboccupier.so"}, "interposed": {"LD_PRELOAD": "occupier/libinterposer.so"}}
+ACCELERATED = ("plain", "now")
+
+
+def live(case, closure):
+    """Makes CLOSURE in CASE and checks everything; returns why what was left alone, {reason: count}."""
+    Maker(case, closure).make()
+    case.library("liboccupier.so", OCCUPIER, where="occupier", flags=["-Wl,-Ttext-segment=0x3000000000", "-nostdlib"])
+    case.library("libinterposer.so", INTERPOSER, where="occupier", flags=["-nostdlib"])
+    case.adopt()
+    original = files.digests(case.path)
+    plain = {name: run(case, name) for name in VARIANTS}
+    assert plain["plain"].status == 0 and plain["plain"].stdout.startswith("values "), plain["plain"]
+    oracle = snapshots(case, "before")
+    left = Counter()
+    for placement in PLACEMENTS:
+        left += prelink(case, placement)
+        fast = {name: run(case, name) for name in VARIANTS}
+        for name in VARIANTS:
+            assert fast[name] == plain[name], (placement, name, fast[name], plain[name])
+            notes = [note for note in fast[name].notes if "accelerated" in note]
+            assert bool(notes) == (name in ACCELERATED), (placement, name, fast[name].notes)
+        snapshots(case, "after")
+        for name in ACCELERATED:
+            for stage in ("relocated", "entry"):
+                found = oracle.differences(f"{name}-before", f"{name}-after", stage)
+                assert not found, f"{placement}, {name}, {stage}:\n" + "\n".join(found)
+        undo(case, original)
+    return left
+
+
+def run(case, name):
+    """The closure's line of output in one environment."""
+    env = {key: str(case.path / value) if key == "LD_PRELOAD" else value for key, value in VARIANTS[name].items()}
+    return case.run(env={**DEBUG, **env})
+
+
+def snapshots(case, when):
+    oracle = case.oracle()
+    environment = {**oracle.env, "FASTPRELINK": "require"}
+    for name in ACCELERATED:
+        oracle.env = {**environment, **VARIANTS[name]}
+        oracle.snapshot(f"{name}-{when}")
+    return oracle
+
+
+def prelink(case, placement):
+    done = case.prelink(options=("-f", "--json", f"--{placement}"), status=None)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    left = Counter()
+    for row in rows:
+        assert row.get("outcome") != "failed", row
+        name = str(row.get("file", ""))
+        if row.get("reason") and name.startswith(str(case.path)) and name != str(case.libc):
+            if name == str(case.prog):
+                raise AssertionError(f"{placement}: {row}")
+            if placement == "fixed":
+                assert row["reason"] in MAY_FLOAT, row
+                left[f"{row['reason']}: {row['text']}"] += 1
+    assert done.status == 0 or placement == "fixed", done
+    return left
+
+
+def undo(case, original):
+    changed = [path for path in files.changed(original, files.digests(case.path)) if path != str(case.runtime)]
+    fastprelink("-u", *sorted(changed))
+    case.runtime.unlink()
+    assert files.digests(case.path) == original
+    shutil.rmtree(case.path / "none", ignore_errors=True)

@@ -1,0 +1,53 @@
+"""Closures that a seed chooses (generate/): everything that a prelinked program does is what it does plain."""
+
+import os
+
+import pytest
+
+from generate import faults, life, model
+
+pytestmark = pytest.mark.one_placement  # says itself which
+
+FIRST, LAST = map(int, os.environ.get("FASTPRELINK_SEEDS", "0-99").split("-"))
+
+
+@pytest.mark.parametrize("seed", range(FIRST, LAST + 1))
+def test_closure(case, seed, record_property):
+    closure = model.choose(seed)
+    try:
+        left = life.live(case, closure)
+    except AssertionError as error:
+        again = f"FASTPRELINK_SEEDS={seed}-{seed} python3 -m pytest testsuite/test_generated.py -k test_closure"
+        raise AssertionError(f"{error}\nto repeat it: {again}") from error
+    record_property("libraries", len(closure.libraries))
+    for reason, count in left.items():
+        record_property("left alone: " + reason, count)
+
+
+@pytest.mark.parametrize("placement", life.PLACEMENTS)
+@pytest.mark.parametrize("fault", faults.FAULTS)
+def test_a_wrong_binding_is_noticed(case, fault, placement):
+    """By the output and by the oracle, as soon as there is one; and there is none without the fault."""
+    script = case.path / "script.map"
+    script.write_text(faults.SCRIPT)
+    library = case.library("liba.so", faults.LIBRARY_A, flags=["-Wl,-z,now", f"-Wl,--version-script={script}"])
+    faults.hide(library, "secret")
+    case.library("libb.so", faults.LIBRARY_B)
+    case.library("libuser.so", faults.USER, ["liba.so", "libb.so"], ["-Wl,-z,now"])
+    case.program(faults.PROGRAM, ["libuser.so", "liba.so", "libb.so"])
+    case.adopt()
+    assert case.run().stdout == faults.RIGHT
+    oracle = case.oracle().before()
+    restore = faults.FAULTS[fault](library)
+    case.prelink(options=("-f", f"--{placement}"))
+    restore()
+    assert case.run_fast().stdout == faults.WRONG[fault]
+    oracle.snapshot("prelinked")
+    found = oracle.differences("plain", "prelinked", "relocated")
+    assert any("libuser.so+" in line and ": word: " in line for line in found) == (fault != "none"), found
+
+
+def test_static_pie_is_refused(case):
+    case.program("int main(void) { return 0; }", flags=["-static-pie"])
+    done = case.prelink(options=("-f", "--json", "--aslr"), status=None)
+    assert '"reason":"static"' in done.stdout, done
