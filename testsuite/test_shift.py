@@ -952,6 +952,9 @@ def test_real_library(case, name):
 def real_closure(case, program, *arguments, path=()):
     shutil.copy2(program, case.prog)
     case.extra_env["LD_LIBRARY_PATH"] = ":".join(map(str, [case.lib, *path]))
+    home = case.path.with_name("home")  # inkscape complains where it has none, with the time
+    home.mkdir()
+    case.extra_env["HOME"] = str(home)
     case.adopt()
     plain = case.run(*arguments)
     assert plain.status == 0 and plain.stdout, plain
