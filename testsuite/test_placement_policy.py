@@ -309,7 +309,7 @@ def test_a_program_named_twice(tree):
 # What gains little
 
 def test_small_libraries_float_unless_forced(tree):
-    tree.library("libsmall.so", "int data; int *at[10] = { &data, &data }; int small(void) { return at[1] == &data; }")
+    tree.library("libsmall.so", "int small(void) { return 1; }")
     tree.program('#include <stdio.h>\nint one(void), small(void); int main(void) { printf("%d\\n", one() + small()); return 0; }',
                  ["libsmall.so", "libone.so"], name="one")
     prelink(tree, ASLR)  # a program that has a table keeps it without -f
