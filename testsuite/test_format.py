@@ -255,6 +255,17 @@ def leb128(data, at):
             return value, at
 
 
+def read_ranges(raw, count):
+    """COUNT ranges of undo data [(offset, length)], and the place behind them in RAW."""
+    ranges, at, end = [], 0, 0
+    for _ in range(count):
+        gap, at = leb128(raw, at)
+        length, at = leb128(raw, at)
+        ranges.append((end + gap, length))
+        end += gap + length
+    return ranges, at
+
+
 def unpack(packed, size):
     zstd = ctypes.CDLL("libzstd.so.1")
     zstd.ZSTD_decompress.restype = ctypes.c_size_t
@@ -274,12 +285,7 @@ def test_undo_data(sampler, which):
     assert (magic, version, header_size) == (b"FPLNUNDO", 1, UNDO.size) and size == UNDO.size + packed_size
     assert seal == hashlib.sha256(data[:start + 80] + bytes(32) + data[start + 112:]).digest()
     raw = unpack(data[start + header_size:start + size], raw_size)
-    ranges, at, end = [], 0, 0
-    for _ in range(range_count):
-        gap, at = leb128(raw, at)
-        length, at = leb128(raw, at)
-        ranges.append((end + gap, length))
-        end += gap + length
+    ranges, at = read_ranges(raw, range_count)
     restored = bytearray(data[:whole].ljust(whole, b"\0"))
     for where, length in ranges:
         restored[where:where + length] = raw[at:at + length]

@@ -17,10 +17,7 @@ LIBDIR = "/usr/lib/x86_64-linux-gnu"
 @pytest.fixture
 def sandbox(root):
     """A root with the sampler in /usr/bin and its libraries in the default directory, found through the cache."""
-    flags = ["-shared", "-fPIC"]
-    base = build.compile_c(build.CASES / "base.c", "libbase.so", [*flags, "-Wl,-soname,libbase.so"])
-    user = build.compile_c(build.CASES / "user.c", "libuser.so", [*flags, "-Wl,-soname,libuser.so"], [base])
-    prog = build.compile_c(build.CASES / "sampler.c", "prog", ["-fPIE", "-pie"], [user, base])
+    base, user, prog = build.sampler()
     for path, name in ((base, f"{LIBDIR}/libbase.so"), (user, f"{LIBDIR}/libuser.so"), (prog, "/usr/bin/prog")):
         shutil.copy(path, root.host(name))
     root.add("/bin/cat")

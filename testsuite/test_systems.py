@@ -13,10 +13,7 @@ LIBDIR = "/usr/lib/x86_64-linux-gnu"
 @pytest.fixture
 def alternatives(root):
     """A root whose libuser.so is an absolute link, as update-alternatives makes them; outside of the root it leads nowhere."""
-    flags = ["-shared", "-fPIC"]
-    base = build.compile_c(build.CASES / "base.c", "libbase.so", [*flags, "-Wl,-soname,libbase.so"])
-    user = build.compile_c(build.CASES / "user.c", "libuser.so", [*flags, "-Wl,-soname,libuser.so"], [base])
-    prog = build.compile_c(build.CASES / "sampler.c", "prog", ["-fPIE", "-pie"], [user, base])
+    base, user, prog = build.sampler()
     for name in ("/opt/chosen", "/etc/alternatives"):
         root.host(name).mkdir(parents=True)
     for path, name in ((base, f"{LIBDIR}/libbase.so"), (user, "/opt/chosen/libuser.so"), (prog, "/usr/bin/prog")):

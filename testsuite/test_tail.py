@@ -70,7 +70,7 @@ def test_sections_behind_move(case):
     symbols = run([tool("nm"), library]).stdout.splitlines()
     case.prelink(options=FIXED)
     out = case.path / "out"
-    assert run([tool("objcopy"), "-O", "binary", f"--only-section=.kept", "--set-section-flags", ".kept=alloc", library, out]).status == 0
+    assert run([tool("objcopy"), "-O", "binary", "--only-section=.kept", "--set-section-flags", ".kept=alloc", library, out]).status == 0
     assert out.read_text() == "kept " * 50
     comment = run([tool("readelf"), "-p", ".comment", library]).stdout
     assert "GCC" in comment

@@ -131,6 +131,11 @@ def test_ldd_reports_undefined_functions(case):
     assert "undefined symbol: nowhere" in case.compare(scenario)[0]
 
 
+def faults(done):
+    """What a sanitizer found, without addresses."""
+    return re.findall(r"(?:SUMMARY: \w+: [a-z0-9-]+|runtime error: .*)", done.stderr)
+
+
 SANITIZED = {
     "address": "int f(int); int main(int c, char **v) { char *p = malloc(10); p[f(c) + 9] = 1; free(p); return 0; }",
     "thread": "static int value; static void *work(void *p) { value++; return p; } int f(int); int main(void) { pthread_t t;"
@@ -153,7 +158,7 @@ def test_sanitizers(case, kind, cc):
 
     def scenario(directory):
         done = directory.run(env=DEBUG, prefix=["setarch", "-R"])
-        return done.status, done.stdout, re.findall(r"(?:SUMMARY: \w+: [a-z0-9-]+|runtime error: .*)", done.stderr)
+        return done.status, done.stdout, faults(done)
     plain = scenario(twin)
     assert plain[2], "the fault is not found by a plain run either"
     assert scenario(case) == plain

@@ -49,5 +49,14 @@ def compile_c(source, name="output", flags=(), libs=(), lang="c", cc=None, depen
     return output
 
 
+def sampler():
+    """Compiled files of the program that uses a bit of everything: libbase.so, libuser.so, and the program."""
+    flags = ["-shared", "-fPIC"]
+    base = compile_c(CASES / "base.c", "libbase.so", [*flags, "-Wl,-soname,libbase.so"])
+    user = compile_c(CASES / "user.c", "libuser.so", [*flags, "-Wl,-soname,libuser.so"], [base])
+    prog = compile_c(CASES / "sampler.c", "prog", ["-fPIE", "-pie"], [user, base])
+    return base, user, prog
+
+
 def digest(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
