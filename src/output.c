@@ -193,17 +193,23 @@ static void say_program(struct output *output, const char *file, const char *out
 	    result->accelerated ? "" : "; no carrier, starts as before");
 }
 
+/* Counts a file that was done, or need not be: then it is true. */
+static bool count_unchanged(struct output *output, enum fp_outcome outcome)
+{
+	if (outcome == FP_OUTCOME_UNCHANGED)
+		output->unchanged++;
+	else
+		output->done++;
+	return outcome == FP_OUTCOME_UNCHANGED;
+}
+
 void output_prelinked(struct output *output, const char *file,
 		      const struct fp_program_result *result)
 {
 	const struct options *options = output->options;
-	bool unchanged = result->outcome == FP_OUTCOME_UNCHANGED;
+	bool unchanged = count_unchanged(output, result->outcome);
 	json_t *record;
 
-	if (unchanged)
-		output->unchanged++;
-	else
-		output->done++;
 	if (!result->accelerated)
 		output->unaccelerated++;
 	if (options->json) {
@@ -307,13 +313,9 @@ void output_shifted(struct output *output, const char *file,
 		    const struct fp_relocate_result *result)
 {
 	const struct options *options = output->options;
-	bool unchanged = result->outcome == FP_OUTCOME_UNCHANGED;
+	bool unchanged = count_unchanged(output, result->outcome);
 	json_t *record;
 
-	if (unchanged)
-		output->unchanged++;
-	else
-		output->done++;
 	if (options->json) {
 		record = file_record(output, file, unchanged ? "unchanged" : "shifted");
 		if (record)
