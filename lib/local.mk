@@ -89,10 +89,13 @@ lib_libfastprelink_a_SOURCES = \
 	lib/system/internal.h \
 	lib/system/install.c \
 	lib/system/libraries.c \
+	lib/system/parallel.c \
+	lib/system/parallel.h \
 	lib/system/place.c \
 	lib/system/place.h \
 	lib/system/policy.c \
 	lib/system/policy.h \
+	lib/system/prelink.c \
 	lib/system/prove.c \
 	lib/system/prove.h \
 	lib/system/relocate.c \

@@ -48,15 +48,18 @@ static int fill_standard_descriptors(void)
 /* One file of a run; reports itself. */
 typedef void file_action(struct fp_run *run, struct output *output, const char *file);
 
-static void prelink_file(struct fp_run *run, struct output *output, const char *file)
+/* A fp_program_visit. */
+static int say_prelinked(const char *file, const struct fp_program_result *result,
+			 const struct fp_why *why, void *context)
 {
-	struct fp_program_result result = { 0 };
-	struct fp_why why = { 0 };
+	struct output *output = context;
 
-	if (fp_run_prelink(run, file, &result, &why) == 0)
-		output_prelinked(output, file, &result);
+	output_progress(output, file);
+	if (why->reason)
+		output_skipped(output, file, why);
 	else
-		output_skipped(output, file, &why);
+		output_prelinked(output, file, result);
+	return interrupted ? -EINTR : 0;
 }
 
 static void undo_file(struct fp_run *run, struct output *output, const char *file)
@@ -229,13 +232,19 @@ static int undo_all(struct fp_run *run, struct output *output, const struct opti
 static int prelink_all(struct fp_run *run, struct output *output, const struct options *options)
 {
 	struct fp_why why = { 0 };
-	int error = fp_run_plan(run, options->files, options->file_count, &why);
+	size_t told;
+	int error = fp_run_prelink(run, options->files, options->file_count, say_prelinked, output,
+				   &why);
 
-	if (error)
-		output_fatal(&why);
-	else
-		each_file(run, output, prelink_file, options->files, options->file_count);
-	return error;
+	if (error != -EINTR) {
+		if (error)
+			output_fatal(&why);
+		return error;
+	}
+	told = output->done + output->unchanged + output->skipped;
+	if (told < options->file_count)
+		output_interrupted(output, options->files[told], options->file_count - told);
+	return 0;
 }
 
 static int run_action(struct fp_run *run, struct output *output, const struct options *options)
@@ -273,7 +282,8 @@ static int run_command(struct output *output, const struct options *options)
 	int error;
 
 	run_options.on_library = output_library;
-	run_options.on_library_context = output;
+	run_options.visit_context = output;
+	run_options.stop = &interrupted;
 	error = fp_run_new(&run_options, &run, &why);
 
 	if (error) {

@@ -296,6 +296,12 @@ void fp_object_close(struct fp_object *object)
 	free(object);
 }
 
+void fp_object_trim(const struct fp_object *object)
+{
+	if (object->mapped)
+		(void)madvise((void *)object->image, object->size, MADV_DONTNEED);
+}
+
 const void *fp_object_at(const struct fp_object *object, fp_addr addr, uint64_t size)
 {
 	for (unsigned i = 0; i < object->phnum; i++) {

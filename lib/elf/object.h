@@ -121,6 +121,9 @@ int fp_object_from_memory(const char *path, const void *image, size_t size,
 
 void fp_object_close(struct fp_object *object);
 
+/* Gives the memory back that the image of a file takes; pages that are used again are read again. */
+void fp_object_trim(const struct fp_object *object);
+
 /* The bytes of [ADDR, ADDR + SIZE) in the image, or null unless one PT_LOAD holds all of them in the file. */
 const void *fp_object_at(const struct fp_object *object, fp_addr addr, uint64_t size);
 

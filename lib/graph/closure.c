@@ -270,7 +270,7 @@ static int build(struct fp_search *search, struct fp_closure *closure, const cha
 {
 	struct fp_object *program;
 	struct fp_node **order;
-	int error = fp_loader_open(search->loader, path, &program, why);
+	int error = fp_loader_get(search->loader, path, &program, why);
 
 	if (!error)
 		error = start(search, program, why);
@@ -301,7 +301,9 @@ static int build_closure(struct fp_loader *loader, const char *path, bool alone,
 	if (!closure)
 		return fp_why_system(why, ENOMEM, path, "read");
 	search.arena = &closure->arena;
+	fp_loader_lock(loader);
 	error = build(&search, closure, path, why);
+	fp_loader_unlock(loader);
 	fp_arena_free(&search.scratch);
 	if (error) {
 		fp_closure_free(closure);

@@ -5,7 +5,7 @@
 #include "../elf/object.h"
 
 /* Where and how libraries are searched: one per run, shared by all closures, so that every file is
-   opened and checked once. */
+   opened and checked once.  Threads may share it. */
 struct fp_loader;
 
 struct fp_loader_options {
@@ -30,8 +30,15 @@ void fp_loader_free(struct fp_loader *loader);
 int fp_loader_open(struct fp_loader *loader, const char *path, struct fp_object **ret_object,
 		   struct fp_why *why);
 
-/* Forgets what was read from PATH, which has been replaced. */
+/* Forgets what was read from PATH, which has been replaced.  Closures that refer to the object it was stay valid until
+   fp_loader_sweep. */
 void fp_loader_forget(struct fp_loader *loader, const char *path);
+
+/* Closes all objects that were forgotten: there must be no closure left that refers to one. */
+void fp_loader_sweep(struct fp_loader *loader);
+
+/* Gives the memory back that holds the contents of files; what is used again is read again. */
+void fp_loader_trim(struct fp_loader *loader);
 
 /* One object of a closure. */
 struct fp_member {

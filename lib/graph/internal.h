@@ -2,6 +2,8 @@
 #ifndef FP_GRAPH_INTERNAL_H
 #define FP_GRAPH_INTERNAL_H
 
+#include <pthread.h>
+
 #include "closure.h"
 #include "ldcache.h"
 #include "rootpath.h"
@@ -65,9 +67,12 @@ int fp_ldconf_read(struct fp_root *root, struct fp_arena *arena, struct fp_dirs 
 struct fp_file {
 	struct fp_object *object;
 	bool foreign;
+	bool opening; /* by a thread that has let go of the lock meanwhile */
 };
 
 struct fp_loader {
+	pthread_mutex_t lock;  /* of everything below that changes */
+	pthread_cond_t opened; /* some file is no longer opening */
 	struct fp_arena arena;
 	struct fp_root root;
 	char *library_path, *preload;
@@ -79,10 +84,18 @@ struct fp_loader {
 		*retired; /* objects that were forgotten, but closures may still refer to */
 };
 
-/* Opens PATH as the search does.  Returns 0; a positive errno when the search goes on, with ENOENT
+/* The lock of LOADER, held by who calls any of the functions of this header. */
+void fp_loader_lock(struct fp_loader *loader);
+void fp_loader_unlock(struct fp_loader *loader);
+
+/* Opens PATH as the search does; lets go of the lock while a file is read.  Returns 0; a positive errno when the search goes on, with ENOENT
    for an object of another class or machine; or a negative errno when it ends there, with the
    reason in WHY. */
 int fp_loader_try(struct fp_loader *loader, const char *path, struct fp_object **ret_object,
+		  struct fp_why *why);
+
+/* As fp_loader_open, with the lock held. */
+int fp_loader_get(struct fp_loader *loader, const char *path, struct fp_object **ret_object,
 		  struct fp_why *why);
 
 /* A name that a node answers to. */

@@ -1,4 +1,7 @@
-/* loader.c - opens every file of a run once, by its real path inside the root. */
+/* loader.c - opens every file of a run once, by its real path inside the root.
+
+   Closures may be built by several threads.  A search holds the loader's lock, for what it does is following names that are mostly
+   known; it lets go of it while a file is opened and checked, which is the work. */
 #include "internal.h"
 
 #include <errno.h>
@@ -42,6 +45,8 @@ int fp_loader_new(const struct fp_loader_options *options, struct fp_loader **re
 	loader = calloc(1, sizeof(*loader));
 	if (!loader)
 		return fp_why_system(why, ENOMEM, options->root, "open");
+	pthread_mutex_init(&loader->lock, NULL);
+	pthread_cond_init(&loader->opened, NULL);
 	loader->use_ld_so_conf = options->use_ld_so_conf;
 	loader->cpu = fp_cpu_probe();
 	if (fp_root_init(&loader->root, options->root) != 0 ||
@@ -54,6 +59,16 @@ int fp_loader_new(const struct fp_loader_options *options, struct fp_loader **re
 	return 0;
 }
 
+void fp_loader_lock(struct fp_loader *loader)
+{
+	pthread_mutex_lock(&loader->lock);
+}
+
+void fp_loader_unlock(struct fp_loader *loader)
+{
+	pthread_mutex_unlock(&loader->lock);
+}
+
 void fp_loader_free(struct fp_loader *loader)
 {
 	struct fp_file *file;
@@ -63,13 +78,14 @@ void fp_loader_free(struct fp_loader *loader)
 		return;
 	while ((file = fp_strmap_next(&loader->files, &position)))
 		fp_object_close(file->object);
-	for (struct fp_retired *retired = loader->retired; retired; retired = retired->next)
-		fp_object_close(retired->object);
+	fp_loader_sweep(loader);
 	for (struct fp_interpreter *i = loader->interpreters; i; i = i->next)
 		fp_ldcache_free(i->cache);
 	fp_strmap_free(&loader->files);
 	fp_root_free(&loader->root);
 	fp_arena_free(&loader->arena);
+	pthread_cond_destroy(&loader->opened);
+	pthread_mutex_destroy(&loader->lock);
 	free(loader);
 }
 
@@ -103,8 +119,18 @@ int fp_loader_try(struct fp_loader *loader, const char *path, struct fp_object *
 	file = find_file(loader, resolved);
 	if (!file)
 		return fp_why_system(why, ENOMEM, path, "open");
+	while (file->opening)
+		pthread_cond_wait(&loader->opened, &loader->lock);
 	if (!file->object && !file->foreign) {
-		error = fp_object_open(resolved->host, &file->object, &local);
+		struct fp_object *object = NULL;
+
+		file->opening = true;
+		fp_loader_unlock(loader);
+		error = fp_object_open(resolved->host, &object, &local);
+		fp_loader_lock(loader);
+		file->object = object;
+		file->opening = false;
+		pthread_cond_broadcast(&loader->opened);
 		if (error && local.reason == FP_REASON_SYSTEM && local.error != ENOMEM)
 			return local.error;
 		file->foreign = error && (local.reason == FP_REASON_WRONG_CLASS ||
@@ -152,8 +178,8 @@ static int open_again(struct fp_loader *loader, const struct fp_path *path,
 	return 0;
 }
 
-int fp_loader_open(struct fp_loader *loader, const char *path, struct fp_object **ret_object,
-		   struct fp_why *why)
+int fp_loader_get(struct fp_loader *loader, const char *path, struct fp_object **ret_object,
+		  struct fp_why *why)
 {
 	char *absolute = make_absolute(loader, path);
 	const struct fp_path *resolved;
@@ -173,27 +199,22 @@ int fp_loader_open(struct fp_loader *loader, const char *path, struct fp_object 
 	return error;
 }
 
-void fp_loader_forget(struct fp_loader *loader, const char *path)
+int fp_loader_open(struct fp_loader *loader, const char *path, struct fp_object **ret_object,
+		   struct fp_why *why)
 {
-	char *absolute = make_absolute(loader, path);
-	const struct fp_path *resolved;
-	struct fp_retired *retired;
-	struct fp_file *file;
+	int error;
 
-	if (!absolute)
-		return;
-	fp_root_forget(&loader->root, absolute);
-	resolved = fp_root_resolve(&loader->root, absolute);
-	free(absolute);
-	if (!resolved || resolved->error)
-		return;
-	file = fp_strmap_get(&loader->files, resolved->canonical);
-	if (!file)
-		return;
-	file->foreign = false;
-	if (!file->object)
-		return;
-	retired = fp_arena_alloc(&loader->arena, sizeof(*retired));
+	fp_loader_lock(loader);
+	error = fp_loader_get(loader, path, ret_object, why);
+	fp_loader_unlock(loader);
+	return error;
+}
+
+/* FILE will be read anew. */
+static void retire(struct fp_loader *loader, struct fp_file *file)
+{
+	struct fp_retired *retired = fp_arena_alloc(&loader->arena, sizeof(*retired));
+
 	/* Without memory the object stays open until the process ends, rather than being used
 	   again. */
 	if (retired) {
@@ -201,4 +222,56 @@ void fp_loader_forget(struct fp_loader *loader, const char *path)
 		loader->retired = retired;
 	}
 	file->object = NULL;
+}
+
+static void forget(struct fp_loader *loader, const char *absolute)
+{
+	const struct fp_path *resolved;
+	struct fp_file *file;
+
+	fp_root_forget(&loader->root, absolute);
+	resolved = fp_root_resolve(&loader->root, absolute);
+	if (!resolved || resolved->error)
+		return;
+	file = fp_strmap_get(&loader->files, resolved->canonical);
+	if (!file)
+		return;
+	file->foreign = false;
+	if (file->object)
+		retire(loader, file);
+}
+
+void fp_loader_forget(struct fp_loader *loader, const char *path)
+{
+	char *absolute = make_absolute(loader, path);
+
+	if (!absolute)
+		return;
+	fp_loader_lock(loader);
+	forget(loader, absolute);
+	fp_loader_unlock(loader);
+	free(absolute);
+}
+
+void fp_loader_sweep(struct fp_loader *loader)
+{
+	fp_loader_lock(loader);
+	for (struct fp_retired *retired = loader->retired; retired; retired = retired->next)
+		fp_object_close(retired->object);
+	loader->retired = NULL;
+	fp_loader_unlock(loader);
+}
+
+void fp_loader_trim(struct fp_loader *loader)
+{
+	const struct fp_file *file;
+	size_t position = 0;
+
+	fp_loader_lock(loader);
+	while ((file = fp_strmap_next(&loader->files, &position)))
+		if (file->object)
+			fp_object_trim(file->object);
+	for (struct fp_retired *retired = loader->retired; retired; retired = retired->next)
+		fp_object_trim(retired->object);
+	fp_loader_unlock(loader);
 }

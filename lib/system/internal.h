@@ -48,9 +48,15 @@ int fp_run_replace(struct fp_run *run, const char *name, const struct fp_object 
 /* True when every library of CLOSURE has the placement that was decided. */
 bool fp_run_libraries_settled(const struct fp_run *run, const struct fp_closure *closure);
 
-/* Gives the libraries of CLOSURE the placement that was decided, each once in a run, and reports them.  IS_SETTLED: their files are
-   known to be right.  What cannot be written is reported as skipped and stays as it is; the
-   closure must be built again in any case. */
-void fp_run_place_libraries(struct fp_run *run, const struct fp_closure *closure, bool is_settled);
+/* The libraries of CLOSURE are used.  IS_CURRENT: by a program whose table says that their files are right. */
+void fp_run_want_libraries(const struct fp_run *run, const struct fp_closure *closure,
+			   bool is_current);
+
+/* Gives all libraries that are wanted the placement that was decided, and reports them.  What cannot be written is reported as skipped and
+   stays as it is; closures must be built again in any case.  Returns as fp_parallel_run. */
+int fp_run_place_libraries(struct fp_run *run);
+
+/* Gives memory back when the contents of files take much of it; any thread may call it at any time. */
+void fp_run_stay_small(struct fp_run *run);
 
 #endif

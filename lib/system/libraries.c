@@ -1,4 +1,4 @@
-/* libraries.c - gives the libraries of a program the placement that was decided. */
+/* libraries.c - gives the libraries of a run the placement that was decided. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,6 +6,7 @@
 #include "../rewrite/commit.h"
 #include "../rewrite/shift.h"
 #include "internal.h"
+#include "parallel.h"
 
 /* The addresses that the members of CLOSURE have or get; to be freed; null when memory is out. */
 static fp_addr *planned_bases(const struct fp_run *run, const struct fp_closure *closure)
@@ -81,12 +82,6 @@ static int make_placed(struct fp_run *run, const struct fp_placed *placed, struc
 	return error;
 }
 
-static void report(const struct fp_run *run, const struct fp_library_result *result)
-{
-	if (run->options.on_library)
-		run->options.on_library(result, run->options.on_library_context);
-}
-
 /* True when it lies in the library itself that it cannot be fixed. */
 static bool is_lasting(enum fp_reason reason)
 {
@@ -94,25 +89,20 @@ static bool is_lasting(enum fp_reason reason)
 	       reason == FP_REASON_FLOATS || reason == FP_REASON_MALFORMED;
 }
 
-/* Places one library, the first time it is met; a failure leaves it as it is. */
-static void place(struct fp_run *run, struct fp_placed *placed, struct fp_object *object,
-		  bool is_settled)
+/* Makes one library what was decided; a failure leaves it as it is. */
+static void place(struct fp_run *run, struct fp_placed *placed, struct fp_library_result *result)
 {
-	struct fp_library_result result = { .path = placed->name,
-					    .outcome = FP_OUTCOME_UNCHANGED,
-					    .base = placed->base,
-					    .why = placed->why };
-	bool floats = !placed->base && fp_placed_is_settled(placed, object);
+	struct fp_object *object = NULL;
+	int error = fp_loader_open(run->loader, placed->name, &object, &result->why);
 
-	placed->done = true;
-	if (!is_settled && !floats && !placed->locked &&
-	    make_placed(run, placed, object, &result, &result.why) != 0) {
-		result.skipped = !is_lasting(result.why.reason);
-		result.outcome = FP_OUTCOME_UNCHANGED;
-		placed->base = fp_object_is_fixed(object) ? fp_object_base(object) : 0;
-		result.base = placed->base;
+	/* What floats, and is to float, is left alone. */
+	if (!error && (placed->base || !fp_placed_is_settled(placed, object)))
+		error = make_placed(run, placed, object, result, &result->why);
+	if (error) {
+		result->skipped = !is_lasting(result->why.reason);
+		result->outcome = FP_OUTCOME_UNCHANGED;
+		result->base = object && fp_object_is_fixed(object) ? fp_object_base(object) : 0;
 	}
-	report(run, &result);
 }
 
 bool fp_run_libraries_settled(const struct fp_run *run, const struct fp_closure *closure)
@@ -127,13 +117,73 @@ bool fp_run_libraries_settled(const struct fp_run *run, const struct fp_closure 
 	return true;
 }
 
-void fp_run_place_libraries(struct fp_run *run, const struct fp_closure *closure, bool is_settled)
+void fp_run_want_libraries(const struct fp_run *run, const struct fp_closure *closure,
+			   bool is_current)
 {
 	for (size_t i = 1; i < closure->count; i++) {
-		struct fp_object *object = closure->members[i].object;
-		struct fp_placed *placed = fp_placing_find(run->placing, object);
+		struct fp_placed *placed =
+			fp_placing_find(run->placing, closure->members[i].object);
 
-		if (placed && !placed->done)
-			place(run, placed, object, is_settled);
+		if (placed) {
+			placed->wanted = true;
+			placed->stale |= !is_current && !placed->locked;
+		}
 	}
+}
+
+/* All libraries while they are placed. */
+struct placing {
+	struct fp_run *run;
+	struct fp_library_result *results;
+	size_t count;
+};
+
+static void work(size_t index, void *context)
+{
+	struct placing *placing = context;
+	struct fp_placed *placed = fp_placing_at(placing->run->placing, index);
+
+	placing->results[index] = (struct fp_library_result){ .path = placed->name,
+							      .outcome = FP_OUTCOME_UNCHANGED,
+							      .base = placed->base,
+							      .why = placed->why };
+	if (placed->stale)
+		place(placing->run, placed, &placing->results[index]);
+	fp_run_stay_small(placing->run);
+}
+
+static int finish(size_t index, void *context)
+{
+	const struct placing *placing = context;
+	const struct fp_run_options *options = &placing->run->options;
+
+	if (options->on_library && fp_placing_at(placing->run->placing, index)->wanted)
+		options->on_library(&placing->results[index], options->visit_context);
+	if (options->on_progress)
+		options->on_progress(FP_PHASE_LIBRARIES, index + 1, placing->count,
+				     options->visit_context);
+	return 0;
+}
+
+int fp_run_place_libraries(struct fp_run *run)
+{
+	struct placing placing = { .run = run };
+	struct fp_parallel job = { .work = work,
+				   .finish = finish,
+				   .context = &placing,
+				   .stop = run->options.stop,
+				   .threads = run->options.threads };
+	int error;
+
+	while (fp_placing_at(run->placing, placing.count))
+		placing.count++;
+	placing.results = calloc(placing.count + 1, sizeof(*placing.results));
+	if (!placing.results)
+		return -ENOMEM;
+	error = fp_parallel_run(&job, placing.count);
+	/* Only now: other libraries are made for the addresses that were decided, whatever came of it first. */
+	for (size_t i = 0; i < placing.count && !error; i++)
+		fp_placing_at(run->placing, i)->base = placing.results[i].base;
+	free(placing.results);
+	return error;
 }

@@ -67,6 +67,11 @@ struct fp_placed *fp_placing_find(const struct fp_placing *placing, const struct
 	return fp_strmap_get(&placing->by_path, object->path);
 }
 
+struct fp_placed *fp_placing_at(const struct fp_placing *placing, size_t index)
+{
+	return index < placing->count ? placing->list[index] : NULL;
+}
+
 /* The address that the file of OBJECT has from us, or 0. */
 static fp_addr current_base(const struct fp_object *object)
 {

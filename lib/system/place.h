@@ -8,11 +8,12 @@
 /* One library that the programs of the run load. */
 struct fp_placed {
 	const char *name;         /* path inside the root */
-	struct fp_object *object; /* as it was when the placement was decided */
+	struct fp_object *object; /* as it is until the placement is decided */
 	fp_addr base;             /* the address it is to have; 0: it floats */
 	struct fp_why why;        /* why it floats */
 	bool locked;              /* the file stays as it is */
-	bool done;                /* the file is as it should be, or could not be made so */
+	bool wanted;              /* a program that is prelinked loads it */
+	bool stale;               /* one that is not current does: the file must be looked at */
 	uint64_t *programs;       /* with conserve_memory: a bit for each program that loads it */
 };
 
@@ -30,6 +31,9 @@ int fp_placing_add(struct fp_placing *placing, const struct fp_closure *closure,
 
 /* Decides for all that were added; nothing can be added afterwards.  Reasons: FP_REASON_BAD_CONFIGURATION, FP_REASON_NO_MEMORY. */
 int fp_placing_decide(struct fp_placing *placing, struct fp_why *why);
+
+/* The libraries in the order in which they were added: the one at INDEX, null behind the last one. */
+struct fp_placed *fp_placing_at(const struct fp_placing *placing, size_t index);
 
 /* The library with the file of OBJECT, or null. */
 struct fp_placed *fp_placing_find(const struct fp_placing *placing, const struct fp_object *object);

@@ -2,6 +2,7 @@
 #ifndef FP_RUN_H
 #define FP_RUN_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +34,16 @@ struct fp_library_result {
 
 typedef void fp_library_visit(const struct fp_library_result *result, void *context);
 
+/* What a run is at. */
+enum fp_phase {
+	FP_PHASE_PLAN,      /* reading the programs and what they load */
+	FP_PHASE_LIBRARIES, /* giving libraries their addresses */
+	FP_PHASE_PROGRAMS,  /* binding and writing programs */
+};
+
+/* DONE of TOTAL items of PHASE are done. */
+typedef void fp_progress_visit(enum fp_phase phase, size_t done, size_t total, void *context);
+
 struct fp_run_options {
 	const char *root;         /* sysroot, or null for "/" */
 	const char *library_path; /* LD_LIBRARY_PATH to assume, or null */
@@ -51,9 +62,13 @@ struct fp_run_options {
 	bool conserve_memory; /* libraries that no program of the run loads both of may share addresses */
 	bool random;          /* every library gets a new address that depends on seed */
 	uint64_t seed;
-	fp_library_visit
-		*on_library; /* called once for each library, with on_library_context; or null */
-	void *on_library_context;
+	unsigned threads; /* 0: as many as there are processors */
+	const volatile sig_atomic_t
+		*stop; /* null, or: when it is not 0 the run ends after what is being worked on */
+	/* Called one at a time, each or null, with visit_context: once for each library, and as the run goes on. */
+	fp_library_visit *on_library;
+	fp_progress_visit *on_progress;
+	void *visit_context;
 };
 
 /* What was found and done for one program; counts are over its whole closure. */
@@ -81,17 +96,18 @@ struct fp_run;
 int fp_run_new(const struct fp_run_options *options, struct fp_run **ret_run, struct fp_why *why);
 void fp_run_free(struct fp_run *run);
 
-/* Decides where the libraries of the programs PATHS go, as far as these can be prelinked; what cannot be is passed over here.
-   Without it, fp_run_prelink decides for its first program, and libraries of later ones stay as they are. */
-int fp_run_plan(struct fp_run *run, char *const *paths, size_t count, struct fp_why *why);
+/* What became of the program PATH: RESULT, or, where WHY has a reason, why it is as it was.  RESULT's counts are also filled for
+   FP_REASON_LITTLE_GAIN.  What is not 0 ends the run. */
+typedef int fp_program_visit(const char *path, const struct fp_program_result *result,
+			     const struct fp_why *why, void *context);
 
-/* Prelinks the program PATH (a host path; inside the root when there is one, with or without the root's
-   prefix) in place.  The carrier and the runtime are installed first when they are not there, and its
-   libraries placed.  RESULT's counts
-   are also filled when the program is skipped for FP_REASON_LITTLE_GAIN.  Returns 0, or a negative errno with
-   the reason in WHY; the program is as it was then, though carrier and runtime may have been installed. */
-int fp_run_prelink(struct fp_run *run, const char *path, struct fp_program_result *result,
-		   struct fp_why *why);
+/* Prelinks the COUNT programs PATHS (host paths; inside the root when there is one, with or without the root's prefix) in place.
+   The carrier and the runtime are installed first when they are not there; then the libraries of all the programs are placed;
+   then the programs are written.  VISIT is called for each of them in the order of PATHS, one at a time.  One file's failure ends
+   nothing.  Returns 0; what VISIT returned; -EINTR when the run was stopped; or another negative errno, with the reason in WHY, when nothing
+   could be decided. */
+int fp_run_prelink(struct fp_run *run, char *const *paths, size_t count, fp_program_visit *visit,
+		   void *context, struct fp_why *why);
 
 /* What was done about the carrier and the runtime so far. */
 const struct fp_carrier_result *fp_run_carrier(const struct fp_run *run);

@@ -1,0 +1,403 @@
+/* prelink.c - prelinks programs: plan, carriers, libraries, tables.
+
+   Theory of operation.  Each phase goes over all programs before the next one starts, since a library belongs to many of them and is
+   written once:
+
+   1. look: closures are built, and what lies in a program or its closure decides whether it is prelinked; what it loads is
+      added to the placing, in the order of the programs;
+   2. the placing is decided; carriers are installed;
+   3. compare: is the program's table that of its closure as it is and as it is to be?
+   4. libraries of programs for which it is not are written;
+   5. write: these programs' closures are built again, from the new files, and bound.
+
+   Phases 1, 3, 4 and 5 run on all processors.  Nothing that is written depends on which thread is the first. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../rewrite/carrier.h"
+#include "../rewrite/program.h"
+#include "../rewrite/table.h"
+#include "internal.h"
+#include "parallel.h"
+#include "policy.h"
+
+enum {
+	BATCH = 64, /* programs that are written before their old files are let go */
+	MAX_RESIDENT = 384 << 20,
+};
+
+/* One program of the run. */
+struct job {
+	const char *path;           /* as given */
+	struct fp_closure *closure; /* until its libraries are written */
+	size_t carrier;             /* member that has or gets the stub */
+	bool failed;                /* WHY says why */
+	bool current;               /* its table is right */
+	struct fp_program_result result;
+	struct fp_why why;
+};
+
+/* A library that programs of the run have as their carrier, and what came of it. */
+struct carrier {
+	struct carrier *next;
+	const char *path;
+	bool failed, replaced;
+	struct fp_why why;
+};
+
+struct batch {
+	struct fp_run *run;
+	struct job *jobs;
+	size_t count, first; /* first: of those that are written now */
+	struct carrier *carriers;
+	fp_program_visit *visit;
+	void *context;
+	struct fp_arena arena;
+};
+
+static void fill_result(struct fp_program_result *result, const struct fp_closure *closure,
+			const struct fp_table_counts *counts, uint64_t original_size)
+{
+	result->object_count = closure->count;
+	result->relocation_count = counts->relocations;
+	result->resolved_count = counts->resolved;
+	result->relative_count = counts->relative;
+	result->lazy_count = counts->lazy;
+	result->residual_count = counts->residual;
+	result->left_objects = counts->left_objects;
+	result->original_size = original_size;
+}
+
+/* Builds the program's new file and puts it in place of the old one. */
+static int rewrite_program(struct fp_run *run, const struct fp_closure *closure, size_t carrier,
+			   struct fp_program_result *result, struct fp_why *why)
+{
+	struct fp_object *program = closure->members[0].object, *original = NULL;
+	struct fp_buffer restored = { 0 }, table = { 0 }, file = { 0 };
+	struct fp_table_counts counts = { 0 };
+	int error = fp_run_open_original(program, &restored, &original, why);
+
+	if (!error)
+		error = fp_table_build(closure, carrier, &table, &counts, why);
+	if (!error) {
+		fill_result(result, closure, &counts, original->size);
+		error = fp_program_rewrite(original, closure, &table, &file, why);
+	}
+	if (!error) {
+		result->added_size = file.size - original->size;
+		if (file.size == program->size &&
+		    memcmp(file.bytes, program->image, file.size) == 0) {
+			result->outcome = FP_OUTCOME_UNCHANGED;
+		} else {
+			error = fp_run_replace(run, closure->members[0].name, program, original,
+					       &file, why);
+		}
+	}
+	if (original != program)
+		fp_object_close(original);
+	fp_buffer_free(&restored);
+	fp_buffer_free(&table);
+	fp_buffer_free(&file);
+	return error;
+}
+
+/* Whether the program of CLOSURE is to be prelinked, as far as its file and its closure tell.  COUNTS and *RET_CARRIER are set
+   when it may be. */
+static int check_program(const struct fp_run *run, const struct fp_closure *closure,
+			 struct fp_table_counts *counts, size_t *ret_carrier, struct fp_why *why)
+{
+	const struct fp_object *program = closure->members[0].object;
+	int error = fp_policy_program(program, why);
+
+	if (!error)
+		error = fp_policy_changeable(program, why);
+	if (error)
+		return error;
+	*ret_carrier = fp_carrier_find(closure);
+	if (*ret_carrier == closure->count)
+		return fp_why_set(why, FP_REASON_NO_CARRIER, program->path,
+				  "it does not load libc.so.6");
+	fp_table_count(closure, *ret_carrier, counts);
+	return run->options.force || fp_program_table(program)
+		       ? 0
+		       : fp_policy_gain(closure, counts, why);
+}
+
+/* True when the program's table is that of its closure as it is and as it is to be. */
+static bool is_current(const struct fp_run *run, const struct fp_closure *closure, size_t carrier)
+{
+	const struct fp_table *table = fp_program_table(closure->members[0].object);
+
+	return table && fp_run_libraries_settled(run, closure) &&
+	       fp_table_matches(table, closure, carrier);
+}
+
+void fp_run_stay_small(struct fp_run *run)
+{
+	unsigned long long total, resident, shared = 0;
+	FILE *file = fopen("/proc/self/statm", "re");
+
+	if (!file)
+		return;
+	/* The third number: pages of files (proc(5)). */
+	if (fscanf(file, "%llu %llu %llu", &total, &resident, &shared) == 3 &&
+	    shared * (unsigned long long)sysconf(_SC_PAGESIZE) > MAX_RESIDENT)
+		fp_loader_trim(run->loader);
+	fclose(file);
+}
+
+static void fail(struct job *job, const struct fp_why *why)
+{
+	if (why)
+		job->why = *why;
+	job->failed = true;
+}
+
+/* Phase 1, for one program. */
+static void look(size_t index, void *context)
+{
+	struct batch *batch = context;
+	struct fp_run *run = batch->run;
+	struct job *job = &batch->jobs[index];
+	struct fp_table_counts counts = { 0 };
+	int error = fp_closure_build(run->loader, fp_run_inside(run, job->path), &job->closure,
+				     &job->why);
+
+	if (!error)
+		error = check_program(run, job->closure, &counts, &job->carrier, &job->why);
+	if (!error || (job->closure && job->why.reason == FP_REASON_LITTLE_GAIN))
+		fill_result(&job->result, job->closure, &counts,
+			    fp_undo_original_size(job->closure->members[0].object));
+	if (error)
+		fail(job, NULL);
+	fp_run_stay_small(run);
+}
+
+static void progress(const struct batch *batch, enum fp_phase phase, size_t done)
+{
+	const struct fp_run_options *options = &batch->run->options;
+
+	if (options->on_progress)
+		options->on_progress(phase, done, batch->count, options->visit_context);
+}
+
+static void drop_closure(struct job *job)
+{
+	if (job->closure)
+		fp_closure_free(job->closure);
+	job->closure = NULL;
+}
+
+static int add_libraries(size_t index, void *context)
+{
+	struct batch *batch = context;
+	const struct fp_run *run = batch->run;
+	struct job *job = &batch->jobs[index];
+	int error = 0;
+
+	progress(batch, FP_PHASE_PLAN, index + 1);
+	/* Without a carrier nobody would use what fixed libraries hold. */
+	if (!job->failed && (!run->options.no_carrier ||
+			     fp_carrier_stub(job->closure->members[job->carrier].object)))
+		error = fp_placing_add(run->placing, job->closure, job->carrier, &job->why);
+	if (job->failed)
+		drop_closure(job);
+	return error;
+}
+
+/* The carrier of JOB, which is made current when it is met first; null when memory is out. */
+static struct carrier *ensure_carrier(struct batch *batch, const struct job *job)
+{
+	const char *path = job->closure->members[job->carrier].object->path;
+	struct carrier *carrier = batch->carriers;
+
+	while (carrier && strcmp(carrier->path, path) != 0)
+		carrier = carrier->next;
+	if (carrier)
+		return carrier;
+	carrier = fp_arena_alloc(&batch->arena, sizeof(*carrier));
+	if (!carrier || !(carrier->path = fp_arena_string(&batch->arena, path)))
+		return NULL;
+	carrier->failed = fp_run_ensure_carrier(batch->run, job->closure, job->carrier,
+						&carrier->replaced, &carrier->why) != 0;
+	carrier->next = batch->carriers;
+	batch->carriers = carrier;
+	return carrier;
+}
+
+/* Phase 2. */
+static int ensure_carriers(struct batch *batch)
+{
+	for (size_t i = 0; i < batch->count && !batch->run->options.no_carrier; i++) {
+		struct job *job = &batch->jobs[i];
+		const struct carrier *carrier;
+
+		if (job->failed)
+			continue;
+		if (batch->run->options.stop && *batch->run->options.stop)
+			return -EINTR;
+		carrier = ensure_carrier(batch, job);
+		if (!carrier)
+			return -ENOMEM;
+		if (carrier->failed)
+			fail(job, &carrier->why);
+		if (carrier->failed || carrier->replaced)
+			drop_closure(job);
+	}
+	return 0;
+}
+
+/* Makes sure that JOB has a closure of the files as they are now. */
+static bool has_closure(struct fp_run *run, struct job *job)
+{
+	if (!job->closure && !job->failed &&
+	    fp_closure_build(run->loader, fp_run_inside(run, job->path), &job->closure,
+			     &job->why) != 0)
+		fail(job, NULL);
+	return !job->failed;
+}
+
+/* Phase 3, for one program. */
+static void compare(size_t index, void *context)
+{
+	struct batch *batch = context;
+	const struct fp_run_options *options = &batch->run->options;
+	struct job *job = &batch->jobs[index];
+
+	if (!has_closure(batch->run, job))
+		return;
+	job->result.accelerated = fp_carrier_stub(job->closure->members[job->carrier].object) ||
+				  (options->dry_run && !options->no_carrier);
+	job->current = is_current(batch->run, job->closure, job->carrier);
+	fp_run_stay_small(batch->run);
+}
+
+static int want_libraries(size_t index, void *context)
+{
+	struct batch *batch = context;
+	struct job *job = &batch->jobs[index];
+
+	if (!job->failed)
+		fp_run_want_libraries(batch->run, job->closure, job->current);
+	/* The files of the others are about to change. */
+	if (!job->current && !batch->run->options.dry_run)
+		drop_closure(job);
+	return 0;
+}
+
+/* What is said of a program that has the right table. */
+static void recount(struct job *job)
+{
+	const struct fp_object *program = job->closure->members[0].object;
+	struct fp_table_counts counts;
+
+	fp_table_recount(fp_program_table(program), job->closure, job->carrier, &counts);
+	fill_result(&job->result, job->closure, &counts, fp_undo_original_size(program));
+	job->result.outcome = FP_OUTCOME_UNCHANGED;
+}
+
+/* Phase 5, for one program. */
+static void write_one(size_t index, void *context)
+{
+	struct batch *batch = context;
+	struct fp_run *run = batch->run;
+	struct job *job = &batch->jobs[batch->first + index];
+
+	if (!has_closure(run, job))
+		return;
+	if (job->current || is_current(run, job->closure, job->carrier)) {
+		recount(job);
+	} else {
+		if (rewrite_program(run, job->closure, job->carrier, &job->result, &job->why) != 0)
+			fail(job, NULL);
+		/* In a dry run the libraries are still as they were, and so is the table. */
+		else if (run->options.dry_run && !fp_run_libraries_settled(run, job->closure))
+			job->result.outcome = FP_OUTCOME_DONE;
+	}
+	drop_closure(job);
+	fp_run_stay_small(run);
+}
+
+static int tell(size_t index, void *context)
+{
+	struct batch *batch = context;
+	struct job *job = &batch->jobs[batch->first + index];
+
+	if (!job->failed)
+		job->why.reason = FP_REASON_NONE;
+	progress(batch, FP_PHASE_PROGRAMS, batch->first + index + 1);
+	return batch->visit(job->path, &job->result, &job->why, batch->context);
+}
+
+static int write_programs(struct batch *batch, struct fp_parallel *job)
+{
+	int error = 0;
+
+	for (; batch->first < batch->count && !error; batch->first += BATCH) {
+		size_t left = batch->count - batch->first;
+
+		error = fp_parallel_run(job, left < BATCH ? left : BATCH);
+		fp_loader_sweep(batch->run->loader);
+	}
+	return error;
+}
+
+static int go_through(struct batch *batch, struct fp_why *why)
+{
+	struct fp_run *run = batch->run;
+	struct fp_parallel job = { .context = batch,
+				   .stop = run->options.stop,
+				   .threads = run->options.threads };
+	int error;
+
+	job.work = look;
+	job.finish = add_libraries;
+	error = fp_parallel_run(&job, batch->count);
+	if (!error)
+		error = fp_placing_decide(run->placing, why);
+	if (!error)
+		error = ensure_carriers(batch);
+	if (!error) {
+		job.work = compare;
+		job.finish = want_libraries;
+		error = fp_parallel_run(&job, batch->count);
+	}
+	if (!error)
+		error = fp_run_place_libraries(run);
+	if (error)
+		return error;
+	job.work = write_one;
+	job.finish = tell;
+	return write_programs(batch, &job);
+}
+
+int fp_run_prelink(struct fp_run *run, char *const *paths, size_t count, fp_program_visit *visit,
+		   void *context, struct fp_why *why)
+{
+	struct batch batch = { .run = run, .count = count, .visit = visit, .context = context };
+	struct fp_why local = { 0 };
+	int error;
+
+	fp_placing_free(run->placing);
+	run->placing = NULL;
+	error = fp_placing_new(&run->options, run->root, run->loader, count, &run->placing, &local);
+	batch.jobs = calloc(count + 1, sizeof(*batch.jobs));
+	if (!batch.jobs)
+		error = -ENOMEM;
+	for (size_t i = 0; i < count && !error; i++)
+		batch.jobs[i].path = paths[i];
+	if (!error)
+		error = go_through(&batch, &local);
+	for (size_t i = 0; i < count && batch.jobs; i++)
+		drop_closure(&batch.jobs[i]);
+	free(batch.jobs);
+	fp_arena_free(&batch.arena);
+	if (error == -ENOMEM)
+		return fp_why_system(why, ENOMEM, "", "prelink");
+	if (why)
+		*why = local;
+	return error;
+}
