@@ -48,6 +48,7 @@ int fp_relative_encode(const struct fp_object *object, struct fp_buffer *ret_rel
 {
 	size_t count = object->relative_count;
 	fp_addr *addresses;
+	bool sorted = true;
 	int error = 0;
 
 	for (size_t i = 0; i < count; i++)
@@ -56,9 +57,13 @@ int fp_relative_encode(const struct fp_object *object, struct fp_buffer *ret_rel
 	addresses = malloc((count + 1) * sizeof(fp_addr));
 	if (!addresses)
 		return -ENOMEM;
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		addresses[i] = object->rela.rela[i].r_offset;
-	qsort(addresses, count, sizeof(fp_addr), compare_addresses);
+		sorted &= !i || addresses[i - 1] <= addresses[i];
+	}
+	/* Linkers sort them. */
+	if (!sorted)
+		qsort(addresses, count, sizeof(fp_addr), compare_addresses);
 	for (size_t i = 1; i < count; i++)
 		if (addresses[i] == addresses[i - 1])
 			count = 0; /* named twice: leave it to the plain table */

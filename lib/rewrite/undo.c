@@ -275,13 +275,21 @@ uint64_t fp_undo_original_size(const struct fp_object *object)
 	return le64toh(header.original_size);
 }
 
+static bool is_sealed(const struct fp_object *object, const Elf64_Shdr *section)
+{
+	uint64_t at = section->sh_offset + offsetof(struct fp_undo_header, seal);
+	unsigned char seal[FP_SHA256_SIZE];
+
+	fp_sha256_with_hole(object->image, object->size, at, FP_SHA256_SIZE, seal);
+	return memcmp(seal, object->image + at, sizeof(seal)) == 0;
+}
+
 /* Reads and checks the header of the undo data in SECTION into *RET_HEADER, numbers in host order. */
-static int read_header(const struct fp_object *object, const Elf64_Shdr *section,
+static int read_header(const struct fp_object *object, const Elf64_Shdr *section, bool digests,
 		       struct fp_undo_header *ret_header, struct fp_why *why)
 {
 	const char *path = object->path;
 	struct fp_undo_header *header = ret_header;
-	unsigned char seal[FP_SHA256_SIZE];
 	const unsigned char *undo;
 	uint64_t limit;
 
@@ -301,10 +309,7 @@ static int read_header(const struct fp_object *object, const Elf64_Shdr *section
 	if (header->version < FP_UNDO_PLAIN || section->sh_size < sizeof(*header))
 		return fp_why_set(why, FP_REASON_MALFORMED, path, "bad header of the undo data");
 
-	fp_sha256_with_hole(object->image, object->size,
-			    section->sh_offset + offsetof(struct fp_undo_header, seal),
-			    FP_SHA256_SIZE, seal);
-	if (memcmp(seal, undo + offsetof(struct fp_undo_header, seal), sizeof(seal)) != 0)
+	if (digests && !is_sealed(object, section))
 		return fp_why_set(why, FP_REASON_MODIFIED, path, "%s", "");
 
 	memcpy(header, undo, sizeof(*header));
@@ -390,8 +395,8 @@ static int copy_kept(const struct fp_object *object, size_t size, struct fp_buff
 	return 0;
 }
 
-int fp_undo_restore(const struct fp_object *object, struct fp_buffer *ret_original,
-		    struct fp_why *why)
+static int restore(const struct fp_object *object, bool digests, struct fp_buffer *ret_original,
+		   struct fp_why *why)
 {
 	const Elf64_Shdr *section = fp_object_section(object, FP_UNDO_SECTION);
 	struct fp_buffer raw = { 0 }, original = { 0 };
@@ -401,7 +406,7 @@ int fp_undo_restore(const struct fp_object *object, struct fp_buffer *ret_origin
 
 	if (!section)
 		return fp_why_set(why, FP_REASON_NOT_PRELINKED, object->path, "%s", "");
-	error = read_header(object, section, &header, why);
+	error = read_header(object, section, digests, &header, why);
 	if (error)
 		return error;
 	error = unpack(object, object->image + section->sh_offset + sizeof(header),
@@ -411,7 +416,7 @@ int fp_undo_restore(const struct fp_object *object, struct fp_buffer *ret_origin
 	if (!error &&
 	    !apply_ranges(&raw, header.range_count, header.version == FP_UNDO_VERSION, &original))
 		error = fp_why_set(why, FP_REASON_MALFORMED, object->path, "bad undo payload");
-	if (!error) {
+	if (!error && digests) {
 		fp_sha256(original.bytes, original.size, digest);
 		if (memcmp(digest, header.original_digest, sizeof(digest)) != 0)
 			error = fp_why_set(why, FP_REASON_MODIFIED, object->path,
@@ -424,4 +429,16 @@ int fp_undo_restore(const struct fp_object *object, struct fp_buffer *ret_origin
 	}
 	*ret_original = original;
 	return 0;
+}
+
+int fp_undo_restore(const struct fp_object *object, struct fp_buffer *ret_original,
+		    struct fp_why *why)
+{
+	return restore(object, true, ret_original, why);
+}
+
+int fp_undo_apply(const struct fp_object *object, struct fp_buffer *ret_original,
+		  struct fp_why *why)
+{
+	return restore(object, false, ret_original, why);
 }

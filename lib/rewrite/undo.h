@@ -50,4 +50,8 @@ uint64_t fp_undo_original_size(const struct fp_object *object);
 int fp_undo_restore(const struct fp_object *object, struct fp_buffer *ret_original,
 		    struct fp_why *why);
 
+/* As fp_undo_restore without looking at the digests: for who made OBJECT and compares the result itself. */
+int fp_undo_apply(const struct fp_object *object, struct fp_buffer *ret_original,
+		  struct fp_why *why);
+
 #endif

@@ -69,7 +69,7 @@ static int check_undo(const struct fp_object *original, const struct fp_buffer *
 	int error = fp_object_from_memory(original->path, file->bytes, file->size, &object, why);
 
 	if (!error)
-		error = fp_undo_restore(object, &restored, why);
+		error = fp_undo_apply(object, &restored, why);
 	if (!error && (restored.size != original->size ||
 		       memcmp(restored.bytes, original->image, restored.size) != 0))
 		error = fp_why_set(why, FP_REASON_MALFORMED, original->path,
