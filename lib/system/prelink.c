@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../graph/strmap.h"
 #include "../rewrite/carrier.h"
 #include "../rewrite/program.h"
 #include "../rewrite/table.h"
@@ -36,6 +37,7 @@ struct job {
 	size_t carrier;             /* member that has or gets the stub */
 	bool failed;                /* WHY says why */
 	bool current;               /* its table is right */
+	const struct job *first;    /* null, or the same program, named earlier */
 	struct fp_program_result result;
 	struct fp_why why;
 };
@@ -53,6 +55,7 @@ struct batch {
 	struct job *jobs;
 	size_t count, first; /* first: of those that are written now */
 	struct carrier *carriers;
+	struct fp_strmap by_path; /* of struct job: programs that may be written */
 	fp_program_visit *visit;
 	void *context;
 	struct fp_arena arena;
@@ -191,20 +194,32 @@ static void drop_closure(struct job *job)
 	job->closure = NULL;
 }
 
-static int add_libraries(size_t index, void *context)
+/* Adds what JOB loads to the placing, unless the program was there before. */
+static int add_libraries(struct batch *batch, struct job *job)
+{
+	const struct fp_run *run = batch->run;
+	const char *path = job->closure->members[0].object->path;
+
+	job->first = fp_strmap_get(&batch->by_path, path);
+	if (job->first)
+		return 0;
+	if (fp_strmap_put(&batch->by_path, path, job) != 0)
+		return -ENOMEM;
+	/* Without a carrier nobody would use what fixed libraries hold. */
+	if (run->options.no_carrier && !fp_carrier_stub(job->closure->members[job->carrier].object))
+		return 0;
+	return fp_placing_add(run->placing, job->closure, job->carrier, NULL);
+}
+
+static int looked(size_t index, void *context)
 {
 	struct batch *batch = context;
-	const struct fp_run *run = batch->run;
 	struct job *job = &batch->jobs[index];
-	int error = 0;
+	int error = job->failed ? 0 : add_libraries(batch, job);
 
-	progress(batch, FP_PHASE_PLAN, index + 1);
-	/* Without a carrier nobody would use what fixed libraries hold. */
-	if (!job->failed && (!run->options.no_carrier ||
-			     fp_carrier_stub(job->closure->members[job->carrier].object)))
-		error = fp_placing_add(run->placing, job->closure, job->carrier, &job->why);
-	if (job->failed)
+	if (job->failed || job->first)
 		drop_closure(job);
+	progress(batch, FP_PHASE_PLAN, index + 1);
 	return error;
 }
 
@@ -235,7 +250,7 @@ static int ensure_carriers(struct batch *batch)
 		struct job *job = &batch->jobs[i];
 		const struct carrier *carrier;
 
-		if (job->failed)
+		if (job->failed || job->first)
 			continue;
 		if (batch->run->options.stop && *batch->run->options.stop)
 			return -EINTR;
@@ -250,9 +265,11 @@ static int ensure_carriers(struct batch *batch)
 	return 0;
 }
 
-/* Makes sure that JOB has a closure of the files as they are now. */
+/* Makes sure that JOB, if it is to be worked on, has a closure of the files as they are now. */
 static bool has_closure(struct fp_run *run, struct job *job)
 {
+	if (job->first)
+		return false;
 	if (!job->closure && !job->failed &&
 	    fp_closure_build(run->loader, fp_run_inside(run, job->path), &job->closure,
 			     &job->why) != 0)
@@ -280,7 +297,7 @@ static int want_libraries(size_t index, void *context)
 	struct batch *batch = context;
 	struct job *job = &batch->jobs[index];
 
-	if (!job->failed)
+	if (job->closure)
 		fp_run_want_libraries(batch->run, job->closure, job->current);
 	/* The files of the others are about to change. */
 	if (!job->current && !batch->run->options.dry_run)
@@ -326,6 +343,12 @@ static int tell(size_t index, void *context)
 	struct batch *batch = context;
 	struct job *job = &batch->jobs[batch->first + index];
 
+	if (job->first) {
+		job->failed = job->first->failed;
+		job->why = job->first->why;
+		job->result = job->first->result;
+		job->result.outcome = FP_OUTCOME_UNCHANGED;
+	}
 	if (!job->failed)
 		job->why.reason = FP_REASON_NONE;
 	progress(batch, FP_PHASE_PROGRAMS, batch->first + index + 1);
@@ -354,7 +377,7 @@ static int go_through(struct batch *batch, struct fp_why *why)
 	int error;
 
 	job.work = look;
-	job.finish = add_libraries;
+	job.finish = looked;
 	error = fp_parallel_run(&job, batch->count);
 	if (!error)
 		error = fp_placing_decide(run->placing, why);
@@ -394,6 +417,7 @@ int fp_run_prelink(struct fp_run *run, char *const *paths, size_t count, fp_prog
 	for (size_t i = 0; i < count && batch.jobs; i++)
 		drop_closure(&batch.jobs[i]);
 	free(batch.jobs);
+	fp_strmap_free(&batch.by_path);
 	fp_arena_free(&batch.arena);
 	if (error == -ENOMEM)
 		return fp_why_system(why, ENOMEM, "", "prelink");
