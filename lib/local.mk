@@ -32,6 +32,7 @@ lib_libfastprelink_a_SOURCES = \
 	lib/graph/search.c \
 	lib/graph/strmap.c \
 	lib/graph/strmap.h \
+	lib/graph/trace.c \
 	lib/graph/versions.c \
 	lib/layout/layout.c \
 	lib/layout/layout.h \
@@ -82,6 +83,10 @@ lib_libfastprelink_a_SOURCES = \
 	lib/rewrite/undo_words.c \
 	lib/rewrite/undo_words.h \
 	lib/system/bindings.c \
+	lib/system/batch.h \
+	lib/system/cache.c \
+	lib/system/cache.h \
+	lib/system/cache_file.c \
 	lib/system/config.c \
 	lib/system/config.h \
 	lib/system/guard.c \
@@ -89,6 +94,7 @@ lib_libfastprelink_a_SOURCES = \
 	lib/system/internal.h \
 	lib/system/install.c \
 	lib/system/libraries.c \
+	lib/system/note.c \
 	lib/system/parallel.c \
 	lib/system/parallel.h \
 	lib/system/place.c \

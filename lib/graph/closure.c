@@ -228,6 +228,11 @@ static int fill_members(struct fp_closure *closure, const struct fp_search *sear
 	for (size_t rank = 0; rank < closure->count; rank++)
 		closure->members[order[rank]->index].relocation_rank = (unsigned)rank;
 	closure->alone = search->alone;
+	closure->trace = search->trace;
+	closure->trace.cache_path =
+		fp_arena_string(&closure->arena, search->interpreter->cache_path);
+	if (!closure->trace.cache_path)
+		return -ENOMEM;
 	closure->loader_index = search->nodes[1]->index;
 	closure->glibc_minor = search->interpreter->glibc_minor;
 	return 0;

@@ -51,6 +51,22 @@ struct fp_member {
 	unsigned relocation_rank; /* 0 is relocated first; ranks are distinct */
 };
 
+/* What ld.so.cache gives for a name. */
+struct fp_cache_answer {
+	const char *name, *path; /* path: null where it gives none, or none that counts */
+};
+
+/* What a closure depends on besides the files of its members. */
+struct fp_trace {
+	/* Directories, inside the root, that were searched, existing or not: a file that appears in one, or goes from
+	   it, may change the closure. */
+	const char **directories;
+	size_t directory_count;
+	const char *cache_path; /* where ld.so.cache was asked; inside the root */
+	struct fp_cache_answer *answers;
+	size_t answer_count;
+};
+
 struct fp_closure {
 	struct fp_member *members; /* in link-map order; [0] is the executable */
 	size_t count;
@@ -61,8 +77,14 @@ struct fp_closure {
 	bool alone;           /* [0] is a library, not a program */
 	unsigned glibc_minor; /* N when the interpreter is of glibc 2.N */
 	uint64_t *reach;      /* a row of bits for each member: what it reaches */
+	struct fp_trace trace;
 	struct fp_arena arena;
 };
+
+/* What the ld.so.cache of the program interpreter INTERPRETER (inside the root) gives for NAME: *RET_PATH, valid as long as LOADER,
+   is as in struct fp_cache_answer. */
+int fp_loader_ask_cache(struct fp_loader *loader, const char *interpreter, const char *name,
+			const char **ret_path, struct fp_why *why);
 
 /* Follows DT_NEEDED from the program PATH (inside the root) breadth first by ld.so's rules
    (glibc elf/dl-deps.c, elf/dl-load.c) and fixes the order in which ld.so relocates

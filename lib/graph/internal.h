@@ -139,7 +139,17 @@ struct fp_search {
 	size_t list_count;
 	struct fp_dirs library_path;
 	bool alone; /* [0] is a library */
+	struct fp_trace trace;
+	size_t directory_space, answer_space;
 };
+
+/* Notes that DIRECTORY was searched, or that ld.so.cache gave PATH for NAME.  Returns 0 or -ENOMEM. */
+int fp_trace_directory(struct fp_search *search, const char *directory);
+int fp_trace_answer(struct fp_search *search, const char *name, const char *path);
+
+/* What CACHE gives for NAME on this machine, or null. */
+const char *fp_interpreter_ask(const struct fp_loader *loader,
+			       const struct fp_interpreter *interpreter, const char *name);
 
 /* A new node for OBJECT, which was found as PATH when FOR asked for NAME; null when memory is out.
    */

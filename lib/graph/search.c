@@ -220,6 +220,8 @@ static int try_dirs(struct quest *quest, const struct fp_dirs *dirs)
 	for (size_t i = 0; i < dirs->count; i++) {
 		int last = ENOENT;
 
+		if (fp_trace_directory(quest->search, dirs->names[i]) != 0)
+			return fp_why_system(quest->why, ENOMEM, quest->name, "open");
 		if (directory_exists(quest, dirs->names[i]) == 0)
 			continue;
 		for (size_t j = 0; j < below->count; j++) {
@@ -227,7 +229,8 @@ static int try_dirs(struct quest *quest, const struct fp_dirs *dirs)
 				fp_arena_format(scratch, "%s%s", dirs->names[i], below->names[j]);
 			int exists = directory ? directory_exists(quest, directory) : -ENOMEM;
 
-			if (exists < 0)
+			if (exists < 0 ||
+			    (exists && fp_trace_directory(quest->search, directory) != 0))
 				return fp_why_system(quest->why, ENOMEM, quest->name, "open");
 			if (!exists)
 				continue;
@@ -270,18 +273,15 @@ static bool in_system_dirs(const struct fp_interpreter *interpreter, const char 
 static int try_cache(struct quest *quest, const struct fp_node *requester)
 {
 	const struct fp_interpreter *interpreter = quest->search->interpreter;
-	const struct fp_cpu *cpu = &quest->search->loader->cpu;
-	struct fp_ldcache_rules rules = { .isa = cpu->isa,
-					  .avx512_1 = cpu->avx512_1,
-					  .platform = cpu->platform,
-					  .legacy = interpreter->glibc_minor < 37 };
 	const char *path;
 	int error;
 
 	if (!interpreter->cache)
 		return try_dirs(quest, &interpreter->conf_dirs);
-	path = fp_ldcache_find(interpreter->cache, quest->name, &rules);
-	if (!path || path[0] != '/')
+	path = fp_interpreter_ask(quest->search->loader, interpreter, quest->name);
+	if (fp_trace_answer(quest->search, quest->name, path) != 0)
+		return fp_why_system(quest->why, ENOMEM, quest->name, "open");
+	if (!path)
 		return ENOENT;
 	if ((requester->object->flags_1 & DF_1_NODEFLIB) && in_system_dirs(interpreter, path))
 		return ENOENT;

@@ -462,7 +462,7 @@ static int put_in_place(struct replacement *r)
 }
 
 int fp_commit(const char *path, const struct stat *expected, const void *image, size_t size,
-	      struct fp_why *why)
+	      struct stat *ret_stat, struct fp_why *why)
 {
 	CLEANUP(replacement_close) struct replacement r = REPLACEMENT(path, why);
 	int error = open_directory(&r);
@@ -482,7 +482,12 @@ int fp_commit(const char *path, const struct stat *expected, const void *image, 
 	if (sys_sync(r.fd) != 0)
 		return failed(&r, "sync");
 	error = check_unchanged(&r, expected);
-	return error ? error : put_in_place(&r);
+	if (!error)
+		error = put_in_place(&r);
+	/* The rename has set the change time. */
+	if (!error && ret_stat && fstat(r.fd, ret_stat) != 0)
+		memset(ret_stat, 0, sizeof(*ret_stat));
+	return error;
 }
 
 /* Writes the new file PATH; SET gives the temporary file its owner, mode and times. */

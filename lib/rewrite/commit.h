@@ -13,9 +13,10 @@
    times (to the nanosecond) and every extended attribute (ACLs and capabilities are among them), sync, rename, sync the
    directory.  PATH itself must not be a symbolic link.  EXPECTED is the fstat of what was read: when the file at PATH is
    another by now, nothing is done (FP_REASON_CHANGED).  Whole blocks of zeros become holes.  On any failure the temporary file is gone and PATH is as it was.
-   Temporary names start with FP_TEMPORARY_PREFIX and do not look like a library's. */
+   Temporary names start with FP_TEMPORARY_PREFIX and do not look like a library's.  *RET_STAT, if RET_STAT is not null, is the fstat
+   of the new file in its place. */
 int fp_commit(const char *path, const struct stat *expected, const void *image, size_t size,
-	      struct fp_why *why);
+	      struct stat *ret_stat, struct fp_why *why);
 
 /* Writes a new file PATH with MODE by the same steps; it may replace an older regular file,
    and nothing else. */

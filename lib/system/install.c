@@ -12,8 +12,7 @@
 #include "policy.h"
 #include "prove.h"
 
-/* Makes the directories above PATH. */
-static int make_parents(const char *path, struct fp_why *why)
+int fp_run_make_parents(const char *path, struct fp_why *why)
 {
 	char *copy = strdup(path);
 	int error = copy ? 0 : fp_why_system(why, ENOMEM, path, "mkdir");
@@ -65,7 +64,7 @@ static int install_runtime(struct fp_run *run, struct fp_why *why)
 	}
 	free(old);
 	if (!error && !run->options.dry_run) {
-		error = make_parents(path, why);
+		error = fp_run_make_parents(path, why);
 		if (!error)
 			error = fp_commit_new(path, 0755, bytes, size, why);
 	}
@@ -87,7 +86,7 @@ static int install_carrier(struct fp_run *run, const struct fp_closure *closure,
 		error = fp_prove_carrier(closure, index, run->root, file.bytes, file.size, why);
 		if (!error)
 			error = fp_run_replace(run, closure->members[index].name, object, original,
-					       &file, why);
+					       &file, NULL, why);
 	}
 	if (!error)
 		run->carrier.added_size = file.size - original->size;

@@ -6,6 +6,7 @@
 
 #include "../graph/closure.h"
 #include "../rewrite/undo.h"
+#include "cache.h"
 #include "place.h"
 #include "run.h"
 
@@ -16,6 +17,7 @@ struct fp_run {
 	struct fp_loader *loader;
 	struct fp_carrier_result carrier;
 	struct fp_placing *placing; /* null until it is decided */
+	struct fp_cache *cache;     /* null: nothing is noted */
 	struct fp_arena arena;
 };
 
@@ -24,6 +26,9 @@ const char *fp_run_inside(const struct fp_run *run, const char *path);
 
 /* PATH, which is inside the root, as the host names it; null when memory is out. */
 const char *fp_run_on_host(struct fp_run *run, const char *path);
+
+/* Makes the directories above PATH, on the host, that are not there. */
+int fp_run_make_parents(const char *path, struct fp_why *why);
 
 /* Reads the regular file PATH whole; *RET_BYTES is malloced. */
 int fp_run_read_file(const char *path, unsigned char **ret_bytes, size_t *ret_size,
@@ -40,10 +45,10 @@ int fp_run_open_original(struct fp_object *object, struct fp_buffer *buffer,
 			 struct fp_object **ret_original, struct fp_why *why);
 
 /* Replaces OBJECT, the file NAME inside the root, by FILE, after its undo data have been seen to give back ORIGINAL.  In a dry run
-   only the latter is done. */
+   only the latter is done.  RET_STAT as for fp_commit. */
 int fp_run_replace(struct fp_run *run, const char *name, const struct fp_object *object,
 		   const struct fp_object *original, const struct fp_buffer *file,
-		   struct fp_why *why);
+		   struct stat *ret_stat, struct fp_why *why);
 
 /* True when every library of CLOSURE has the placement that was decided. */
 bool fp_run_libraries_settled(const struct fp_run *run, const struct fp_closure *closure);
@@ -55,6 +60,14 @@ void fp_run_want_libraries(const struct fp_run *run, const struct fp_closure *cl
 /* Gives all libraries that are wanted the placement that was decided, and reports them.  What cannot be written is reported as skipped and
    stays as it is; closures must be built again in any case.  Returns as fp_parallel_run. */
 int fp_run_place_libraries(struct fp_run *run);
+
+/* Notes in the run's cache the program PATH and, unless CLOSURE is null, what it depends on; *RET_FILE is the program. */
+int fp_note_closure(struct fp_run *run, const struct fp_closure *closure, const char *path,
+		    struct fp_cached_file **ret_file);
+
+/* Notes what came of the program FILE, whose file is STAT now. */
+int fp_note_program(struct fp_run *run, struct fp_cached_file *file, const struct stat *stat,
+		    const struct fp_program_result *result, const struct fp_why *why);
 
 /* Gives memory back when the contents of files take much of it; any thread may call it at any time. */
 void fp_run_stay_small(struct fp_run *run);

@@ -50,7 +50,7 @@ static int build_fixed(struct fp_run *run, const struct fp_placed *placed,
 }
 
 /* Makes the file of PLACED, now OBJECT, what was decided. */
-static int make_placed(struct fp_run *run, const struct fp_placed *placed, struct fp_object *object,
+static int make_placed(struct fp_run *run, struct fp_placed *placed, struct fp_object *object,
 		       struct fp_library_result *result, struct fp_why *why)
 {
 	struct fp_object *original = NULL;
@@ -62,7 +62,7 @@ static int make_placed(struct fp_run *run, const struct fp_placed *placed, struc
 		result->original_size = original->size;
 		if (!run->options.dry_run)
 			error = fp_commit(object->path, &object->stat, restored.bytes,
-					  restored.size, why);
+					  restored.size, &placed->stat, why);
 		if (!error && !run->options.dry_run)
 			fp_loader_forget(run->loader, placed->name);
 	} else if (!error) {
@@ -72,7 +72,8 @@ static int make_placed(struct fp_run *run, const struct fp_placed *placed, struc
 			result->outcome = FP_OUTCOME_DONE;
 			result->original_size = original->size;
 			result->added_size = file.size - original->size;
-			error = fp_run_replace(run, placed->name, object, original, &file, why);
+			error = fp_run_replace(run, placed->name, object, original, &file,
+					       &placed->stat, why);
 		}
 	}
 	if (original != object)
@@ -95,6 +96,8 @@ static void place(struct fp_run *run, struct fp_placed *placed, struct fp_librar
 	struct fp_object *object = NULL;
 	int error = fp_loader_open(run->loader, placed->name, &object, &result->why);
 
+	if (!error)
+		placed->stat = object->stat;
 	/* What floats, and is to float, is left alone. */
 	if (!error && (placed->base || !fp_placed_is_settled(placed, object)))
 		error = make_placed(run, placed, object, result, &result->why);
@@ -152,11 +155,31 @@ static void work(size_t index, void *context)
 	fp_run_stay_small(placing->run);
 }
 
+/* Puts what came of a library into the cache. */
+static int note(const struct fp_run *run, const struct fp_placed *placed,
+		const struct fp_library_result *result)
+{
+	struct fp_cached_file *file = run->cache ? fp_cache_find(run->cache, placed->name) : NULL;
+
+	if (!file)
+		return 0;
+	file->is_placed = !result->skipped;
+	file->base = result->base;
+	file->room = result->base ? placed->room : 0;
+	if (placed->stale)
+		file->key = fp_file_key(&placed->stat);
+	return fp_cache_set_why(run->cache, file, &result->why);
+}
+
 static int finish(size_t index, void *context)
 {
 	const struct placing *placing = context;
 	const struct fp_run_options *options = &placing->run->options;
+	int error = note(placing->run, fp_placing_at(placing->run->placing, index),
+			 &placing->results[index]);
 
+	if (error)
+		return error;
 	if (options->on_library && fp_placing_at(placing->run->placing, index)->wanted)
 		options->on_library(&placing->results[index], options->visit_context);
 	if (options->on_progress)

@@ -100,6 +100,7 @@ static struct fp_placed *append(struct fp_placing *placing, const struct fp_memb
 	if (!placed)
 		return NULL;
 	placed->object = member->object;
+	placed->room = fp_shift_room(member->object);
 	placed->name = fp_arena_string(&placing->arena, member->name);
 	if (placing->program_words)
 		placed->programs =

@@ -10,10 +10,12 @@ struct fp_placed {
 	const char *name;         /* path inside the root */
 	struct fp_object *object; /* as it is until the placement is decided */
 	fp_addr base;             /* the address it is to have; 0: it floats */
+	uint64_t room;            /* as fp_shift_room */
 	struct fp_why why;        /* why it floats */
 	bool locked;              /* the file stays as it is */
 	bool wanted;              /* a program that is prelinked loads it */
 	bool stale;               /* one that is not current does: the file must be looked at */
+	struct stat stat;         /* of the file, once it was looked at */
 	uint64_t *programs;       /* with conserve_memory: a bit for each program that loads it */
 };
 

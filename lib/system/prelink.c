@@ -21,7 +21,7 @@
 #include "../rewrite/carrier.h"
 #include "../rewrite/program.h"
 #include "../rewrite/table.h"
-#include "internal.h"
+#include "batch.h"
 #include "parallel.h"
 #include "policy.h"
 
@@ -32,12 +32,14 @@ enum {
 
 /* One program of the run. */
 struct job {
-	const char *path;           /* as given */
-	struct fp_closure *closure; /* until its libraries are written */
-	size_t carrier;             /* member that has or gets the stub */
-	bool failed;                /* WHY says why */
-	bool current;               /* its table is right */
-	const struct job *first;    /* null, or the same program, named earlier */
+	const char *path;              /* as given */
+	struct fp_closure *closure;    /* until its libraries are written */
+	size_t carrier;                /* member that has or gets the stub */
+	bool failed;                   /* WHY says why */
+	bool current;                  /* its table is right */
+	const struct job *first;       /* null, or the same program, named earlier */
+	struct stat stat;              /* of its file; all zero: nobody knows */
+	struct fp_cached_file *cached; /* null: nothing is noted */
 	struct fp_program_result result;
 	struct fp_why why;
 };
@@ -50,7 +52,7 @@ struct carrier {
 	struct fp_why why;
 };
 
-struct batch {
+struct fp_batch {
 	struct fp_run *run;
 	struct job *jobs;
 	size_t count, first; /* first: of those that are written now */
@@ -76,7 +78,8 @@ static void fill_result(struct fp_program_result *result, const struct fp_closur
 
 /* Builds the program's new file and puts it in place of the old one. */
 static int rewrite_program(struct fp_run *run, const struct fp_closure *closure, size_t carrier,
-			   struct fp_program_result *result, struct fp_why *why)
+			   struct fp_program_result *result, struct stat *ret_stat,
+			   struct fp_why *why)
 {
 	struct fp_object *program = closure->members[0].object, *original = NULL;
 	struct fp_buffer restored = { 0 }, table = { 0 }, file = { 0 };
@@ -96,7 +99,7 @@ static int rewrite_program(struct fp_run *run, const struct fp_closure *closure,
 			result->outcome = FP_OUTCOME_UNCHANGED;
 		} else {
 			error = fp_run_replace(run, closure->members[0].name, program, original,
-					       &file, why);
+					       &file, ret_stat, why);
 		}
 	}
 	if (original != program)
@@ -162,7 +165,7 @@ static void fail(struct job *job, const struct fp_why *why)
 /* Phase 1, for one program. */
 static void look(size_t index, void *context)
 {
-	struct batch *batch = context;
+	struct fp_batch *batch = context;
 	struct fp_run *run = batch->run;
 	struct job *job = &batch->jobs[index];
 	struct fp_table_counts counts = { 0 };
@@ -174,12 +177,14 @@ static void look(size_t index, void *context)
 	if (!error || (job->closure && job->why.reason == FP_REASON_LITTLE_GAIN))
 		fill_result(&job->result, job->closure, &counts,
 			    fp_undo_original_size(job->closure->members[0].object));
+	if (job->closure)
+		job->stat = job->closure->members[0].object->stat;
 	if (error)
 		fail(job, NULL);
 	fp_run_stay_small(run);
 }
 
-static void progress(const struct batch *batch, enum fp_phase phase, size_t done)
+static void progress(const struct fp_batch *batch, enum fp_phase phase, size_t done)
 {
 	const struct fp_run_options *options = &batch->run->options;
 
@@ -195,7 +200,7 @@ static void drop_closure(struct job *job)
 }
 
 /* Adds what JOB loads to the placing, unless the program was there before. */
-static int add_libraries(struct batch *batch, struct job *job)
+static int add_libraries(struct fp_batch *batch, struct job *job)
 {
 	const struct fp_run *run = batch->run;
 	const char *path = job->closure->members[0].object->path;
@@ -213,9 +218,14 @@ static int add_libraries(struct batch *batch, struct job *job)
 
 static int looked(size_t index, void *context)
 {
-	struct batch *batch = context;
+	struct fp_batch *batch = context;
 	struct job *job = &batch->jobs[index];
-	int error = job->failed ? 0 : add_libraries(batch, job);
+	int error = batch->run->cache
+			    ? fp_note_closure(batch->run, job->closure, job->path, &job->cached)
+			    : 0;
+
+	if (!error && !job->failed)
+		error = add_libraries(batch, job);
 
 	if (job->failed || job->first)
 		drop_closure(job);
@@ -224,7 +234,7 @@ static int looked(size_t index, void *context)
 }
 
 /* The carrier of JOB, which is made current when it is met first; null when memory is out. */
-static struct carrier *ensure_carrier(struct batch *batch, const struct job *job)
+static struct carrier *ensure_carrier(struct fp_batch *batch, const struct job *job)
 {
 	const char *path = job->closure->members[job->carrier].object->path;
 	struct carrier *carrier = batch->carriers;
@@ -244,7 +254,7 @@ static struct carrier *ensure_carrier(struct batch *batch, const struct job *job
 }
 
 /* Phase 2. */
-static int ensure_carriers(struct batch *batch)
+static int ensure_carriers(struct fp_batch *batch)
 {
 	for (size_t i = 0; i < batch->count && !batch->run->options.no_carrier; i++) {
 		struct job *job = &batch->jobs[i];
@@ -280,7 +290,7 @@ static bool has_closure(struct fp_run *run, struct job *job)
 /* Phase 3, for one program. */
 static void compare(size_t index, void *context)
 {
-	struct batch *batch = context;
+	struct fp_batch *batch = context;
 	const struct fp_run_options *options = &batch->run->options;
 	struct job *job = &batch->jobs[index];
 
@@ -294,7 +304,7 @@ static void compare(size_t index, void *context)
 
 static int want_libraries(size_t index, void *context)
 {
-	struct batch *batch = context;
+	struct fp_batch *batch = context;
 	struct job *job = &batch->jobs[index];
 
 	if (job->closure)
@@ -319,7 +329,7 @@ static void recount(struct job *job)
 /* Phase 5, for one program. */
 static void write_one(size_t index, void *context)
 {
-	struct batch *batch = context;
+	struct fp_batch *batch = context;
 	struct fp_run *run = batch->run;
 	struct job *job = &batch->jobs[batch->first + index];
 
@@ -328,7 +338,9 @@ static void write_one(size_t index, void *context)
 	if (job->current || is_current(run, job->closure, job->carrier)) {
 		recount(job);
 	} else {
-		if (rewrite_program(run, job->closure, job->carrier, &job->result, &job->why) != 0)
+		job->stat = job->closure->members[0].object->stat;
+		if (rewrite_program(run, job->closure, job->carrier, &job->result, &job->stat,
+				    &job->why) != 0)
 			fail(job, NULL);
 		/* In a dry run the libraries are still as they were, and so is the table. */
 		else if (run->options.dry_run && !fp_run_libraries_settled(run, job->closure))
@@ -340,7 +352,7 @@ static void write_one(size_t index, void *context)
 
 static int tell(size_t index, void *context)
 {
-	struct batch *batch = context;
+	struct fp_batch *batch = context;
 	struct job *job = &batch->jobs[batch->first + index];
 
 	if (job->first) {
@@ -352,10 +364,13 @@ static int tell(size_t index, void *context)
 	if (!job->failed)
 		job->why.reason = FP_REASON_NONE;
 	progress(batch, FP_PHASE_PROGRAMS, batch->first + index + 1);
+	if (job->cached &&
+	    fp_note_program(batch->run, job->cached, &job->stat, &job->result, &job->why) != 0)
+		return -ENOMEM;
 	return batch->visit(job->path, &job->result, &job->why, batch->context);
 }
 
-static int write_programs(struct batch *batch, struct fp_parallel *job)
+static int write_programs(struct fp_batch *batch, struct fp_parallel *job)
 {
 	int error = 0;
 
@@ -368,60 +383,98 @@ static int write_programs(struct batch *batch, struct fp_parallel *job)
 	return error;
 }
 
-static int go_through(struct batch *batch, struct fp_why *why)
+int fp_batch_new(struct fp_run *run, const char *const *paths, size_t count,
+		 fp_program_visit *visit, void *context, struct fp_batch **ret_batch,
+		 struct fp_why *why)
+{
+	struct fp_batch *batch = calloc(1, sizeof(*batch));
+
+	if (batch)
+		batch->jobs = calloc(count + 1, sizeof(*batch->jobs));
+	if (!batch || !batch->jobs) {
+		free(batch);
+		return fp_why_system(why, ENOMEM, "", "prelink");
+	}
+	batch->run = run;
+	batch->count = count;
+	batch->visit = visit;
+	batch->context = context;
+	for (size_t i = 0; i < count; i++)
+		batch->jobs[i].path = paths[i];
+	*ret_batch = batch;
+	return 0;
+}
+
+void fp_batch_free(struct fp_batch *batch)
+{
+	if (!batch)
+		return;
+	for (size_t i = 0; i < batch->count; i++)
+		drop_closure(&batch->jobs[i]);
+	free(batch->jobs);
+	fp_strmap_free(&batch->by_path);
+	fp_arena_free(&batch->arena);
+	free(batch);
+}
+
+/* The reason in WHY when memory is out; other errors have theirs. */
+static int explain(int error, struct fp_why *why)
+{
+	return error == -ENOMEM ? fp_why_system(why, ENOMEM, "", "prelink") : error;
+}
+
+int fp_batch_plan(struct fp_batch *batch, struct fp_why *why)
 {
 	struct fp_run *run = batch->run;
-	struct fp_parallel job = { .context = batch,
-				   .stop = run->options.stop,
-				   .threads = run->options.threads };
+	const struct fp_parallel job = { .work = look,
+					 .finish = looked,
+					 .context = batch,
+					 .stop = run->options.stop,
+					 .threads = run->options.threads };
 	int error;
 
-	job.work = look;
-	job.finish = looked;
-	error = fp_parallel_run(&job, batch->count);
-	if (!error)
-		error = fp_placing_decide(run->placing, why);
-	if (!error)
-		error = ensure_carriers(batch);
-	if (!error) {
-		job.work = compare;
-		job.finish = want_libraries;
-		error = fp_parallel_run(&job, batch->count);
-	}
-	if (!error)
-		error = fp_run_place_libraries(run);
+	fp_placing_free(run->placing);
+	run->placing = NULL;
+	error = fp_placing_new(&run->options, run->root, run->loader, batch->count, &run->placing,
+			       why);
 	if (error)
 		return error;
+	error = fp_parallel_run(&job, batch->count);
+	return error ? explain(error, why) : fp_placing_decide(run->placing, why);
+}
+
+int fp_batch_write(struct fp_batch *batch, struct fp_why *why)
+{
+	struct fp_run *run = batch->run;
+	struct fp_parallel job = { .work = compare,
+				   .finish = want_libraries,
+				   .context = batch,
+				   .stop = run->options.stop,
+				   .threads = run->options.threads };
+	int error = ensure_carriers(batch);
+
+	if (!error)
+		error = fp_parallel_run(&job, batch->count);
+	if (!error)
+		error = fp_run_place_libraries(run);
 	job.work = write_one;
 	job.finish = tell;
-	return write_programs(batch, &job);
+	if (!error)
+		error = write_programs(batch, &job);
+	return explain(error, why);
 }
 
 int fp_run_prelink(struct fp_run *run, char *const *paths, size_t count, fp_program_visit *visit,
 		   void *context, struct fp_why *why)
 {
-	struct batch batch = { .run = run, .count = count, .visit = visit, .context = context };
-	struct fp_why local = { 0 };
-	int error;
+	struct fp_batch *batch = NULL;
+	int error =
+		fp_batch_new(run, (const char *const *)paths, count, visit, context, &batch, why);
 
-	fp_placing_free(run->placing);
-	run->placing = NULL;
-	error = fp_placing_new(&run->options, run->root, run->loader, count, &run->placing, &local);
-	batch.jobs = calloc(count + 1, sizeof(*batch.jobs));
-	if (!batch.jobs)
-		error = -ENOMEM;
-	for (size_t i = 0; i < count && !error; i++)
-		batch.jobs[i].path = paths[i];
 	if (!error)
-		error = go_through(&batch, &local);
-	for (size_t i = 0; i < count && batch.jobs; i++)
-		drop_closure(&batch.jobs[i]);
-	free(batch.jobs);
-	fp_strmap_free(&batch.by_path);
-	fp_arena_free(&batch.arena);
-	if (error == -ENOMEM)
-		return fp_why_system(why, ENOMEM, "", "prelink");
-	if (why)
-		*why = local;
+		error = fp_batch_plan(batch, why);
+	if (!error)
+		error = fp_batch_write(batch, why);
+	fp_batch_free(batch);
 	return error;
 }

@@ -14,7 +14,7 @@ static int replace(struct fp_run *run, const char *path, struct fp_object *objec
 		result->outcome = FP_OUTCOME_UNCHANGED;
 		return 0;
 	}
-	return fp_run_replace(run, path, object, original, file, why);
+	return fp_run_replace(run, path, object, original, file, NULL, why);
 }
 
 int fp_run_relocate(struct fp_run *run, const char *path, uint64_t base,

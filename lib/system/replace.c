@@ -81,13 +81,13 @@ static int check_undo(const struct fp_object *original, const struct fp_buffer *
 
 int fp_run_replace(struct fp_run *run, const char *name, const struct fp_object *object,
 		   const struct fp_object *original, const struct fp_buffer *file,
-		   struct fp_why *why)
+		   struct stat *ret_stat, struct fp_why *why)
 {
 	int error = check_undo(original, file, why);
 
 	if (error || run->options.dry_run)
 		return error;
-	error = fp_commit(object->path, &object->stat, file->bytes, file->size, why);
+	error = fp_commit(object->path, &object->stat, file->bytes, file->size, ret_stat, why);
 	if (!error)
 		fp_loader_forget(run->loader, name);
 	return error;

@@ -19,7 +19,8 @@ int fp_run_undo(struct fp_run *run, const char *path, const char *output, struct
 	if (!error && output)
 		error = fp_commit_like(output, &object->stat, original.bytes, original.size, why);
 	else if (!error && !run->options.dry_run)
-		error = fp_commit(object->path, &object->stat, original.bytes, original.size, why);
+		error = fp_commit(object->path, &object->stat, original.bytes, original.size, NULL,
+				  why);
 	if (!error && !output)
 		fp_loader_forget(run->loader, fp_run_inside(run, path));
 	fp_buffer_free(&original);

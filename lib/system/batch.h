@@ -1,0 +1,21 @@
+/* batch.h - programs that are prelinked together; shared by prelink.c and whole.c. */
+#ifndef FP_BATCH_H
+#define FP_BATCH_H
+
+#include "internal.h"
+
+struct fp_batch;
+
+/* For the COUNT programs PATHS, which stay the caller's; VISIT as in fp_run_prelink. */
+int fp_batch_new(struct fp_run *run, const char *const *paths, size_t count,
+		 fp_program_visit *visit, void *context, struct fp_batch **ret_batch,
+		 struct fp_why *why);
+void fp_batch_free(struct fp_batch *batch);
+
+/* Looks at the programs and decides where their libraries go.  Returns as fp_run_prelink. */
+int fp_batch_plan(struct fp_batch *batch, struct fp_why *why);
+
+/* Writes what was planned.  Returns as fp_run_prelink. */
+int fp_batch_write(struct fp_batch *batch, struct fp_why *why);
+
+#endif
