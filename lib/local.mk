@@ -84,11 +84,15 @@ lib_libfastprelink_a_SOURCES = \
 	lib/system/bindings.c \
 	lib/system/config.c \
 	lib/system/config.h \
+	lib/system/directives.c \
+	lib/system/directives.h \
 	lib/system/guard.c \
 	lib/system/guard.h \
 	lib/system/internal.h \
 	lib/system/install.c \
 	lib/system/libraries.c \
+	lib/system/pattern.c \
+	lib/system/pattern.h \
 	lib/system/place.c \
 	lib/system/place.h \
 	lib/system/policy.c \
