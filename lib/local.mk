@@ -89,6 +89,8 @@ lib_libfastprelink_a_SOURCES = \
 	lib/system/cache_file.c \
 	lib/system/config.c \
 	lib/system/config.h \
+	lib/system/directives.c \
+	lib/system/directives.h \
 	lib/system/guard.c \
 	lib/system/guard.h \
 	lib/system/internal.h \
@@ -97,6 +99,8 @@ lib_libfastprelink_a_SOURCES = \
 	lib/system/note.c \
 	lib/system/parallel.c \
 	lib/system/parallel.h \
+	lib/system/pattern.c \
+	lib/system/pattern.h \
 	lib/system/place.c \
 	lib/system/place.h \
 	lib/system/policy.c \

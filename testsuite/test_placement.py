@@ -280,7 +280,7 @@ def test_vendor_files_of_the_host(tree):
 
 
 @pytest.mark.parametrize("text, what", [
-    ("float-for a\nfloat b\n", "line 2: unknown directive: float"),
+    ("float-for a\nfloat-four b\n", "line 2: unknown directive: float-four"),
     ("\n\nfloat-for\n", "line 3: float-for takes one pattern"),
     ("float-for a b\n", "line 1: float-for takes one pattern"),
     ("float-for bin/a\n", "line 1: neither an absolute path nor a name: bin/a"),

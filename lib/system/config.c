@@ -1,100 +1,42 @@
-/* config.c - reads the configuration: a directive a line, words between blanks, '#' starts a comment. */
+/* config.c - reads the files of the configuration: a directive a line, words between blanks, '#' starts a comment. */
 #include "config.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
-#include <stdio.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../graph/rootpath.h"
+#include "directives.h"
+#include "policy.h"
 
-enum { MAX_FILE = 1024 * 1024, MAX_WORDS = 8 };
+enum { MAX_FILE = 1024 * 1024, MAX_WORDS = 8, MAX_DEPTH = 16, MAX_FILES = 4096 };
 
 static const char vendor_directory[] = "/usr/lib/fastprelink.conf.d";
 static const char local_directory[] = "/etc/fastprelink.conf.d";
 static const char main_file[] = "/etc/fastprelink.conf";
 
-struct pattern {
-	struct pattern *next;
-	const char *glob;
-	const char *real; /* where GLOB, which names one file, leads to; or null */
-};
-
-struct fp_config {
-	struct pattern *float_for;
-	struct fp_arena arena;
-};
-
-struct reader {
-	struct fp_config *config;
-	struct fp_root root;
-	const char *path; /* of the file that is read, on the host */
-	unsigned line;
-	struct fp_why *why;
-};
-
-static int no_memory(const struct reader *reader)
+static int no_memory(const struct fp_config_reader *reader, const char *path)
 {
-	return fp_why_system(reader->why, ENOMEM, reader->path, "read");
+	return fp_why_system(reader->why, ENOMEM, path, "read");
 }
 
-static int bad_line(const struct reader *reader, const char *what, const char *word)
+int fp_config_bad_line(const struct fp_config_reader *reader, const char *what, const char *word)
 {
-	return fp_why_set(reader->why, FP_REASON_BAD_CONFIGURATION, reader->path,
-			  "line %u: %s%s%.80s", reader->line, what, *word ? ": " : "", word);
+	const struct fp_config_file *file = reader->file;
+
+	/* What the command line says has no line. */
+	if (!file->line)
+		return fp_why_set(reader->why, FP_REASON_BAD_CONFIGURATION, file->path, "%s%s%.160s",
+				  what, *word ? ": " : "", word);
+	return fp_why_set(reader->why, FP_REASON_BAD_CONFIGURATION, file->path,
+			  "line %u: %s%s%.160s", file->line, what, *word ? ": " : "", word);
 }
 
-/* float-for GLOB: by the absolute path, or by the last name alone. */
-static int read_float_for(struct reader *reader, char **words, size_t count)
-{
-	struct fp_config *config = reader->config;
-	const struct fp_path *path = NULL;
-	struct pattern *pattern;
-
-	if (count != 2)
-		return bad_line(reader, "float-for takes one pattern", "");
-	if (strchr(words[1], '/') && words[1][0] != '/')
-		return bad_line(reader, "neither an absolute path nor a name", words[1]);
-	pattern = fp_arena_alloc(&config->arena, sizeof(*pattern));
-	if (!pattern || !(pattern->glob = fp_arena_string(&config->arena, words[1])))
-		return no_memory(reader);
-	/* A path that is a symbolic link, /bin/su perhaps, stands for the file. */
-	if (words[1][0] == '/' && !strpbrk(words[1], "*?[\\")) {
-		path = fp_root_resolve(&reader->root, words[1]);
-		if (!path)
-			return no_memory(reader);
-	}
-	if (path && !path->error) {
-		pattern->real = fp_arena_string(&config->arena, path->canonical);
-		if (!pattern->real)
-			return no_memory(reader);
-	}
-	pattern->next = config->float_for;
-	config->float_for = pattern;
-	return 0;
-}
-
-static int read_directive(struct reader *reader, char **words, size_t count)
-{
-	static const struct {
-		const char *name;
-		int (*read)(struct reader *reader, char **words, size_t count);
-	} directives[] = {
-		{ "float-for", read_float_for },
-	};
-
-	for (size_t i = 0; i < sizeof(directives) / sizeof(directives[0]); i++)
-		if (strcmp(words[0], directives[i].name) == 0)
-			return directives[i].read(reader, words, count);
-	return bad_line(reader, "unknown directive", words[0]);
-}
-
-static int read_line(struct reader *reader, char *line)
+static int read_line(struct fp_config_reader *reader, char *line)
 {
 	static const char blanks[] = " \t\r\f\v";
 	char *words[MAX_WORDS], *save;
@@ -103,27 +45,24 @@ static int read_line(struct reader *reader, char *line)
 	for (char *word = strtok_r(line, blanks, &save); word && word[0] != '#';
 	     word = strtok_r(NULL, blanks, &save)) {
 		if (count == MAX_WORDS)
-			return bad_line(reader, "too many words", "");
+			return fp_config_bad_line(reader, "too many words", "");
+		if (strlen(word) >= PATH_MAX)
+			return fp_config_bad_line(reader, "longer than any path", word);
 		words[count++] = word;
 	}
-	return count ? read_directive(reader, words, count) : 0;
+	return count ? fp_config_directive(reader, words, count) : 0;
 }
 
-/* The whole of the file open as FD, ended by a null and malloced. */
-static int read_text(struct reader *reader, int fd, char **ret_text)
+/* The whole of the file PATH, open as FD, ended by a null and malloced. */
+static int read_text(const struct fp_config_reader *reader, const char *path, int fd,
+		     char **ret_text)
 {
-	struct stat stat;
 	size_t size = 0;
 	ssize_t got = 1;
-	char *text;
+	char *text = malloc(MAX_FILE + 1);
 
-	if (fstat(fd, &stat) != 0)
-		return fp_why_system(reader->why, errno, reader->path, "stat");
-	if (!S_ISREG(stat.st_mode))
-		return fp_why_set(reader->why, FP_REASON_NOT_REGULAR, reader->path, "%s", "");
-	text = malloc(MAX_FILE + 1);
 	if (!text)
-		return no_memory(reader);
+		return no_memory(reader, path);
 	while (got > 0 && size <= MAX_FILE) {
 		got = read(fd, text + size, MAX_FILE + 1 - size);
 		if (got > 0)
@@ -135,49 +74,89 @@ static int read_text(struct reader *reader, int fd, char **ret_text)
 		int error = got < 0 ? errno : EFBIG;
 
 		free(text);
-		return fp_why_system(reader->why, error, reader->path, "read");
+		return fp_why_system(reader->why, error, path, "read");
 	}
 	text[size] = '\0';
 	if (strlen(text) != size) {
 		free(text);
-		return fp_why_set(reader->why, FP_REASON_BAD_CONFIGURATION, reader->path,
+		return fp_why_set(reader->why, FP_REASON_BAD_CONFIGURATION, path,
 				  "not a text file");
 	}
 	*ret_text = text;
 	return 0;
 }
 
+/* Carries out the lines of TEXT, which is FILE's. */
+static int read_lines(struct fp_config_reader *reader, struct fp_config_file *file, char *text)
+{
+	int error = 0;
+	char *line;
+
+	file->includer = reader->file;
+	reader->file = file;
+	while (!error && (line = strsep(&text, "\n"))) {
+		file->line++;
+		error = read_line(reader, line);
+	}
+	reader->file = file->includer;
+	return error;
+}
+
+/* Whether the file STAT may be read now: it is not being read, and there is an end to it. */
+static int check_nesting(const struct fp_config_reader *reader, const struct stat *stat,
+			 const char *path)
+{
+	unsigned depth = 0;
+
+	for (const struct fp_config_file *f = reader->file; f; f = f->includer) {
+		if (f->inode == stat->st_ino && f->device == stat->st_dev)
+			return fp_config_bad_line(reader, "included again from within itself",
+						  path);
+		depth++;
+	}
+	if (depth == MAX_DEPTH)
+		return fp_config_bad_line(reader, "too many files one in the other", path);
+	if (reader->file && reader->file_count >= MAX_FILES)
+		return fp_config_bad_line(reader, "too many files", path);
+	return 0;
+}
+
 /* Reads the file HOST; one that is not there is empty. */
-static int read_file(struct reader *reader, const char *host)
+static int read_file(struct fp_config_reader *reader, const char *host)
 {
 	int fd = open(host, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), error;
-	char *text = NULL, *rest, *line;
+	struct fp_config_file file = { .path = host };
+	char *text = NULL;
+	struct stat stat;
 
-	reader->path = host;
 	if (fd < 0)
 		return errno == ENOENT ? 0 : fp_why_system(reader->why, errno, host, "open");
-	error = read_text(reader, fd, &text);
+	if (fstat(fd, &stat) != 0)
+		error = fp_why_system(reader->why, errno, host, "stat");
+	else if (!S_ISREG(stat.st_mode))
+		error = fp_why_set(reader->why, FP_REASON_NOT_REGULAR, host, "%s", "");
+	else
+		error = check_nesting(reader, &stat, host);
+	if (!error)
+		error = read_text(reader, host, fd, &text);
 	close(fd);
 	if (error)
 		return error;
-	reader->line = 0;
-	rest = text;
-	while (!error && (line = strsep(&rest, "\n"))) {
-		reader->line++;
-		error = read_line(reader, line);
-	}
+	file.device = stat.st_dev;
+	file.inode = stat.st_ino;
+	reader->file_count++;
+	error = read_lines(reader, &file, text);
 	free(text);
 	return error;
 }
 
-/* As read_file for PATH inside the root.  A link to /dev/null hides what it stands for, in a root without devices too. */
-static int read_inside(struct reader *reader, const char *path)
+/* A link to /dev/null hides what it stands for, in a root without devices too. */
+int fp_config_include(struct fp_config_reader *reader, const char *path)
 {
-	const struct fp_path *resolved = fp_root_resolve(&reader->root, path);
+	const struct fp_path *resolved = fp_root_resolve(&reader->config->root, path);
 
-	reader->path = path;
 	if (!resolved)
-		return no_memory(reader);
+		return no_memory(reader, path);
 	if (resolved->error == ENOENT)
 		return 0;
 	if (resolved->error)
@@ -213,7 +192,7 @@ static void list_free(struct list *list)
 }
 
 /* The configuration files in the host's directory HOST, sorted; none when it is not there. */
-static int read_directory(struct reader *reader, const char *host, struct list *ret_list)
+static int read_directory(struct fp_config_reader *reader, const char *host, struct list *ret_list)
 {
 	struct list list = { 0 };
 
@@ -226,29 +205,30 @@ static int read_directory(struct reader *reader, const char *host, struct list *
 }
 
 /* The directory PATH inside the root as the host names it; null when it is not there. */
-static int find_directory(struct reader *reader, const char *path, const char **ret_host)
+static int find_directory(struct fp_config_reader *reader, const char *path, const char **ret_host)
 {
-	const struct fp_path *resolved = fp_root_resolve(&reader->root, path);
+	const struct fp_path *resolved = fp_root_resolve(&reader->config->root, path);
 
 	if (!resolved)
-		return no_memory(reader);
+		return no_memory(reader, path);
 	if (resolved->error && resolved->error != ENOENT && resolved->error != ENOTDIR)
 		return fp_why_system(reader->why, resolved->error, path, "open");
 	*ret_host = !resolved->error && resolved->is_directory ? resolved->host : NULL;
 	return 0;
 }
 
-static int read_named(struct reader *reader, const char *directory, bool on_host, const char *name)
+static int read_named(struct fp_config_reader *reader, const char *directory, bool on_host,
+		      const char *name)
 {
 	const char *path = fp_arena_format(&reader->config->arena, "%s/%s", directory, name);
 
 	if (!path)
-		return no_memory(reader);
-	return on_host ? read_file(reader, path) : read_inside(reader, path);
+		return no_memory(reader, directory);
+	return on_host ? read_file(reader, path) : fp_config_include(reader, path);
 }
 
 /* Reads both directories as one. */
-static int read_directories(struct reader *reader, const char *vendor)
+static int read_directories(struct fp_config_reader *reader, const char *vendor)
 {
 	const char *shipped = NULL, *local = NULL;
 	struct list defaults = { 0 }, names = { 0 };
@@ -279,21 +259,46 @@ static int read_directories(struct reader *reader, const char *vendor)
 	return error;
 }
 
-int fp_config_read(const char *root, const char *vendor, struct fp_config **ret_config,
+/* The file that SOURCE names, or the usual one. */
+static int read_main_file(struct fp_config_reader *reader, const struct fp_config_source *source)
+{
+	const struct fp_path *path;
+
+	if (!source->file)
+		return fp_config_include(reader, main_file);
+	path = source->file[0] == '/' ? fp_root_resolve(&reader->config->root, source->file) : NULL;
+	if (source->file[0] == '/' && !path)
+		return no_memory(reader, source->file);
+	if (path && path->error)
+		return fp_why_system(reader->why, path->error, source->file, "open");
+	/* A relative name is the caller's. */
+	if (!path && access(source->file, F_OK) != 0)
+		return fp_why_system(reader->why, errno, source->file, "open");
+	return read_file(reader, path ? path->host : source->file);
+}
+
+int fp_config_read(const struct fp_config_source *source, struct fp_config **ret_config,
 		   struct fp_why *why)
 {
-	struct reader reader = { .config = calloc(1, sizeof(*reader.config)), .why = why };
+	struct fp_config_reader reader = { .config = calloc(1, sizeof(*reader.config)),
+					   .why = why };
 	int error;
 
-	reader.path = main_file;
 	if (!reader.config)
-		return no_memory(&reader);
-	error = fp_root_init(&reader.root, root) == 0 ? 0 : no_memory(&reader);
+		return no_memory(&reader, main_file);
+	reader.config->settings = (struct fp_config_settings){
+		.placement = FP_PLACEMENT_DEFAULT,
+		.min_saved_us = FP_POLICY_MIN_SAVED_US,
+		.min_library_words = FP_POLICY_MIN_LIBRARY_WORDS,
+	};
+	error = fp_root_init(&reader.config->root, source->root) == 0
+			? 0
+			: no_memory(&reader, main_file);
 	if (!error)
-		error = read_directories(&reader, vendor ? vendor : FP_VENDOR_CONFIGURATION);
+		error = read_directories(&reader,
+					 source->vendor ? source->vendor : FP_VENDOR_CONFIGURATION);
 	if (!error)
-		error = read_inside(&reader, main_file);
-	fp_root_free(&reader.root);
+		error = read_main_file(&reader, source);
 	if (error) {
 		fp_config_free(reader.config);
 		return error;
@@ -306,20 +311,93 @@ void fp_config_free(struct fp_config *config)
 {
 	if (!config)
 		return;
+	fp_patterns_free(&config->float_for);
+	fp_patterns_free(&config->libraries);
+	fp_patterns_free(&config->excluded);
+	fp_root_free(&config->root);
+	free(config->directories);
 	fp_arena_free(&config->arena);
 	free(config);
 }
 
+const struct fp_config_settings *fp_config_settings(const struct fp_config *config)
+{
+	return &config->settings;
+}
+
+const struct fp_config_directory *fp_config_directories(const struct fp_config *config,
+							size_t *ret_count)
+{
+	*ret_count = config->directory_count;
+	return config->directories;
+}
+
 bool fp_config_floats_for(const struct fp_config *config, const char *path)
 {
-	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	return fp_patterns_find(&config->float_for, path) != NULL;
+}
 
-	for (const struct pattern *p = config->float_for; p; p = p->next) {
-		if (p->real && strcmp(p->real, path) == 0)
+enum fp_config_library fp_config_library(const struct fp_config *config, const char *path)
+{
+	const struct fp_pattern *pattern = fp_patterns_find(&config->libraries, path);
+
+	return pattern ? (enum fp_config_library)pattern->value : FP_CONFIG_SILENT;
+}
+
+int fp_config_exclude(struct fp_config *config, const char *pattern, struct fp_why *why)
+{
+	struct fp_config_file file = { .path = "-b" };
+	struct fp_config_reader reader = { .config = config, .file = &file, .why = why };
+
+	return fp_config_exclude_word(&reader, pattern);
+}
+
+bool fp_config_excludes_path(const struct fp_config *config, const char *path)
+{
+	return fp_patterns_find_path(&config->excluded, path) != NULL;
+}
+
+bool fp_config_excludes_name(const struct fp_config *config, const char *name)
+{
+	return fp_patterns_find_name(&config->excluded, name) != NULL;
+}
+
+bool fp_config_excludes(const struct fp_config *config, const char *path)
+{
+	char above[PATH_MAX];
+	size_t length = strlen(path);
+
+	if (length >= sizeof(above) || fp_patterns_find(&config->excluded, path))
+		return true;
+	memcpy(above, path, length + 1);
+	while (length-- > 1) {
+		if (above[length] != '/')
+			continue;
+		above[length] = '\0';
+		if (fp_config_excludes_path(config, above))
 			return true;
-		if (fnmatch(p->glob, p->glob[0] == '/' ? path : name,
-			    p->glob[0] == '/' ? FNM_PATHNAME : 0) == 0)
-			return true;
+	}
+	return false;
+}
+
+static bool is_below(const struct fp_config_directory *directory, const char *path)
+{
+	size_t length = strlen(directory->path);
+
+	if (length == 1)
+		return true;
+	return strncmp(path, directory->path, length) == 0 &&
+	       (!path[length] || (directory->is_directory && path[length] == '/'));
+}
+
+bool fp_config_covers(const struct fp_config *config, const char *path, dev_t device)
+{
+	for (size_t i = 0; i < config->directory_count; i++) {
+		const struct fp_config_directory *directory = &config->directories[i];
+
+		if (is_below(directory, path) &&
+		    (!directory->one_file_system || directory->device == device))
+			return !fp_config_excludes(config, path);
 	}
 	return false;
 }

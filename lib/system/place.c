@@ -216,10 +216,11 @@ static void judge_size(struct fp_placed *placed)
 static int ask_guard(struct fp_placing *placing, struct fp_why *why)
 {
 	const struct fp_loader_options options = { .root = placing->root };
+	const struct fp_config_source source = { .root = placing->root };
 	struct fp_loader *loader = NULL;
 	struct fp_config *config = NULL;
 	struct fp_guard *guard = NULL;
-	int error = fp_config_read(placing->root, NULL, &config, why);
+	int error = fp_config_read(&source, &config, why);
 
 	if (!error)
 		error = fp_loader_new(&options, &loader, why);

@@ -11,17 +11,12 @@
 
 #include "../rewrite/commit.h"
 
-/* The threshold, measured with bench/start; doc/design.md has the table.  The runtime itself costs a start some 100
-   microseconds (opening, mapping and checking); below twice that nothing certain is gained. */
+/* What a start is spared, measured with bench/start. */
 enum {
-	MIN_SAVED_NS = 200000,
 	LOOKUP_NS = 40,       /* one symbolic relocation that ld.so is spared, */
 	LOOKUP_OBJECT_NS = 2, /* and for each object of the scope */
 	RELATIVE_NS = 3,      /* one relative relocation */
 };
-
-/* What linkers put into every library makes seven; with nothing else there is nothing to gain. */
-enum { MIN_LIBRARY_WORDS = 8 };
 
 /* Files that hold a checksum of their neighbour NAME: of OpenSSL's, libgcrypt's and fipscheck's self tests, and of NSS. */
 static const char *const checksum_names[] = { "%s/.%s.hmac", "%s/%s.hmac", "%s/.%s.chk",
@@ -105,7 +100,7 @@ int fp_policy_gain(const struct fp_closure *closure, const struct fp_table_count
 	uint64_t saved = counts->symbols * (LOOKUP_NS + LOOKUP_OBJECT_NS * closure->count) +
 			 counts->relative * RELATIVE_NS;
 
-	if (saved >= MIN_SAVED_NS)
+	if (saved >= FP_POLICY_MIN_SAVED_US * 1000)
 		return 0;
 	return fp_why_set(why, FP_REASON_LITTLE_GAIN, closure->members[0].object->path,
 			  "%llu symbolic and %llu relative words",
@@ -118,7 +113,7 @@ int fp_policy_library_gain(const struct fp_object *library, struct fp_why *why)
 	size_t words = library->rela.count + library->relr_count +
 		       (fp_object_binds_now(library) ? library->jmprel.count : 0);
 
-	if (words >= MIN_LIBRARY_WORDS)
+	if (words >= FP_POLICY_MIN_LIBRARY_WORDS)
 		return 0;
 	return fp_why_set(why, FP_REASON_LITTLE_GAIN, library->path, "%zu words", words);
 }

@@ -5,6 +5,11 @@
 #include "../graph/closure.h"
 #include "../rewrite/table.h"
 
+/* The thresholds, measured with bench/start; doc/design.md has the table.  The runtime itself costs a start some 100
+   microseconds (opening, mapping and checking); below twice that nothing certain is gained.  What linkers put into every library
+   makes seven words; with nothing else there is nothing to gain. */
+enum { FP_POLICY_MIN_SAVED_US = 200, FP_POLICY_MIN_LIBRARY_WORDS = 8 };
+
 /* Whether the file of OBJECT may be changed at all: it can be replaced, and nothing checks its contents.  Reasons: those of
    fp_commit_allowed, FP_REASON_SELF_CHECKED. */
 int fp_policy_changeable(const struct fp_object *object, struct fp_why *why);

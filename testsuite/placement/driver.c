@@ -75,10 +75,11 @@ static int complain(const struct fp_why *why)
 
 static int show_config(const char *root, const char *vendor, char **paths)
 {
+	const struct fp_config_source source = { .root = root, .vendor = vendor };
 	struct fp_config *config;
 	struct fp_why why;
 
-	if (fp_config_read(root, vendor, &config, &why) != 0)
+	if (fp_config_read(&source, &config, &why) != 0)
 		return complain(&why);
 	for (; *paths; paths++)
 		printf("%d\n", fp_config_floats_for(config, *paths));
@@ -112,12 +113,13 @@ static void show_guards(struct fp_loader *loader, const struct fp_guard *guard, 
 
 static int show_guard(const char *root, const char *vendor, char **paths)
 {
+	const struct fp_config_source source = { .root = root, .vendor = vendor };
 	struct fp_loader_options options = { .root = root };
 	struct fp_config *config = NULL;
 	struct fp_loader *loader = NULL;
 	struct fp_guard *guard = NULL;
 	struct fp_why why;
-	int error = fp_config_read(root, vendor, &config, &why);
+	int error = fp_config_read(&source, &config, &why);
 
 	if (!error)
 		error = fp_loader_new(&options, &loader, &why);
