@@ -46,6 +46,7 @@ static const struct {
 	[FP_REASON_CHANGED] = { "changed", "changed while it was read" },
 	[FP_REASON_BAD_CONFIGURATION] = { "bad-configuration",
 					  "not understood in the configuration" },
+	[FP_REASON_EXCLUDED] = { "excluded", "excluded by the configuration" },
 };
 
 const char *fp_reason_id(enum fp_reason reason)

@@ -40,6 +40,7 @@ enum fp_reason {
 	FP_REASON_NEWER_FORMAT,      /* written by a later fastprelink */
 	FP_REASON_CHANGED,           /* replaced by someone else while it was being prelinked */
 	FP_REASON_BAD_CONFIGURATION, /* a line of the configuration that is not understood */
+	FP_REASON_EXCLUDED,          /* the configuration says that the file is not to be touched */
 	FP_REASON_COUNT
 };
 

@@ -185,7 +185,7 @@ static void fill(struct options *options, const struct raw *raw)
 	options->run.force = raw->force;
 	options->run.placement = raw->aslr    ? FP_PLACEMENT_FLOATING
 				 : raw->fixed ? FP_PLACEMENT_FIXED
-					      : FP_PLACEMENT_DEFAULT;
+					      : FP_PLACEMENT_CONFIGURED;
 	options->run.random = raw->random;
 	options->run.conserve_memory = raw->conserve_memory;
 	options->run.no_carrier = raw->carrier && strcmp(raw->carrier, "no") == 0;

@@ -34,6 +34,13 @@ int fp_loader_open(struct fp_loader *loader, const char *path, struct fp_object 
    fp_loader_sweep. */
 void fp_loader_forget(struct fp_loader *loader, const char *path);
 
+/* Where PATH, absolute inside the root, leads to on the host when its symbolic links are followed; null: nowhere, or memory is out.  Valid as
+   long as LOADER. */
+const char *fp_loader_resolve(struct fp_loader *loader, const char *path);
+
+/* A number for what the search depends on in this machine's processor. */
+uint64_t fp_loader_machine(const struct fp_loader *loader);
+
 /* Closes all objects that were forgotten: there must be no closure left that refers to one. */
 void fp_loader_sweep(struct fp_loader *loader);
 

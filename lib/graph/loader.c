@@ -253,6 +253,25 @@ void fp_loader_forget(struct fp_loader *loader, const char *path)
 	free(absolute);
 }
 
+const char *fp_loader_resolve(struct fp_loader *loader, const char *path)
+{
+	const struct fp_path *resolved;
+
+	fp_loader_lock(loader);
+	resolved = fp_root_resolve(&loader->root, path);
+	fp_loader_unlock(loader);
+	return resolved && !resolved->error ? resolved->host : NULL;
+}
+
+uint64_t fp_loader_machine(const struct fp_loader *loader)
+{
+	uint64_t number = (uint64_t)loader->cpu.isa << 1 | loader->cpu.avx512_1;
+
+	for (const char *c = loader->cpu.platform; c && *c; c++)
+		number = number * 31 + (unsigned char)*c;
+	return number;
+}
+
 void fp_loader_sweep(struct fp_loader *loader)
 {
 	fp_loader_lock(loader);

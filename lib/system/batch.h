@@ -12,10 +12,11 @@ int fp_batch_new(struct fp_run *run, const char *const *paths, size_t count,
 		 struct fp_why *why);
 void fp_batch_free(struct fp_batch *batch);
 
-/* Looks at the programs and decides where their libraries go.  Returns as fp_run_prelink. */
-int fp_batch_plan(struct fp_batch *batch, struct fp_why *why);
+/* Looks at the programs and adds their libraries to a new placing of the run, which is then to be decided.  Returns as
+   fp_run_prelink. */
+int fp_batch_look(struct fp_batch *batch, struct fp_why *why);
 
-/* Writes what was planned.  Returns as fp_run_prelink. */
+/* Writes what was decided.  Returns as fp_run_prelink. */
 int fp_batch_write(struct fp_batch *batch, struct fp_why *why);
 
 #endif

@@ -161,5 +161,7 @@ void fp_cached_reset(struct fp_cached_file *file)
 {
 	*file = (struct fp_cached_file){ .path = file->path,
 					 .index = file->index,
-					 .is_met = file->is_met };
+					 .exposure = file->exposure,
+					 .is_met = file->is_met,
+					 .is_chosen = file->is_chosen };
 }

@@ -12,6 +12,7 @@
 #include "../arena.h"
 #include "../graph/closure.h"
 #include "../graph/strmap.h"
+#include "guard.h"
 #include "run.h"
 
 /* What changes when a file or directory changes; all zero: it is not there.  Times are in nanoseconds. */
@@ -52,12 +53,18 @@ struct fp_cached_file {
 
 	/* Of a library: */
 	bool is_placed;      /* it was decided whether it is fixed */
+	bool is_guarded;     /* it floats because of an exposed program */
 	uint64_t base, room; /* of a fixed one; 0: it floats */
+
+	enum fp_guard_kind exposure; /* of an executable file */
 
 	/* For the run that uses it; not kept. */
 	bool is_current; /* the key is that of the file now */
 	bool is_checked; /* is_current is set */
 	bool is_met;     /* the run has met it */
+	bool is_moved;   /* a library that gets another place */
+	bool is_chosen;  /* a program that is worked on */
+	bool is_used;    /* a library that a program loads that is not worked on */
 };
 
 struct fp_cached_directory {
@@ -116,7 +123,7 @@ uint32_t fp_cache_add_answer(struct fp_cache *cache, const struct fp_cache_answe
 /* Notes why FILE is not prelinked or floats; WHY without a reason: it is, or does not.  Returns 0 or -ENOMEM. */
 int fp_cache_set_why(struct fp_cache *cache, struct fp_cached_file *file, const struct fp_why *why);
 
-/* Forgets all but the path. */
+/* Forgets what is known of FILE but its path and, until somebody looks, how it is exposed. */
 void fp_cached_reset(struct fp_cached_file *file);
 
 #endif

@@ -75,6 +75,7 @@ static void put_program(struct writer *writer, const struct fp_cached_file *file
 	put(writer, r->left_objects);
 	put(writer, r->original_size);
 	put(writer, r->added_size);
+	put(writer, r->saved_ns);
 	put(writer, r->accelerated);
 	put_list(writer, file->members, file->member_count);
 	put_list(writer, file->directories, file->directory_count);
@@ -95,7 +96,9 @@ static void put_file(struct writer *writer, const struct fp_cached_file *file)
 	put(writer, file->is_judged);
 	if (file->is_judged)
 		put_program(writer, file);
+	put(writer, file->exposure);
 	put(writer, file->is_placed);
+	put(writer, file->is_guarded);
 	put(writer, file->base);
 	put(writer, file->room);
 }
@@ -246,6 +249,7 @@ static void get_program(struct reader *reader, struct fp_cached_file *file, cons
 	r->left_objects = get(reader);
 	r->original_size = get(reader);
 	r->added_size = get(reader);
+	r->saved_ns = get(reader);
 	r->accelerated = get_below(reader, 2);
 	file->members = get_list(reader, counts[0], &file->member_count);
 	file->directories = get_list(reader, counts[1], &file->directory_count);
@@ -275,7 +279,9 @@ static void get_file(struct reader *reader, struct fp_cache *cache, const size_t
 	file->is_judged = get_below(reader, 2);
 	if (file->is_judged)
 		get_program(reader, file, counts);
+	file->exposure = get_below(reader, FP_GUARD_KINDS);
 	file->is_placed = get_below(reader, 2);
+	file->is_guarded = get_below(reader, 2);
 	file->base = get(reader);
 	file->room = get(reader);
 	reader->bad |= file->base + file->room < file->base;

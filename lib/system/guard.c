@@ -16,12 +16,15 @@
 #include "../graph/strmap.h"
 #include "scan.h"
 
+/* An exposed program that the walk has found. */
 struct exposed {
 	struct exposed *next;
-	struct fp_guard_entry entry;
+	const char *path;
+	enum fp_guard_kind kind;
 };
 
 struct fp_guard {
+	struct fp_loader *loader;
 	struct fp_strmap libraries; /* of struct fp_guard_entry, by the host's path */
 	struct fp_guard_counts counts;
 	struct fp_arena arena;
@@ -37,44 +40,41 @@ struct finder {
 
 const char *fp_guard_kind_name(enum fp_guard_kind kind)
 {
-	static const char *const names[] = { "setuid", "setgid", "capabilities", "named" };
+	static const char *const names[] = { "none", "setuid", "setgid", "capabilities", "named" };
 
 	return names[kind];
 }
 
-static bool is_exposed(const struct finder *finder, const char *path, const struct stat *stat,
-		       enum fp_guard_kind *ret_kind)
+enum fp_guard_kind fp_guard_exposure(const struct fp_config *config, const char *path,
+				     const char *host, const struct stat *stat)
 {
 	if (stat->st_mode & S_ISUID)
-		*ret_kind = FP_GUARD_SETUID;
+		return FP_GUARD_SETUID;
 	/* Without the group's execute bit it stands for mandatory locking. */
-	else if ((stat->st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
-		*ret_kind = FP_GUARD_SETGID;
-	else if (lgetxattr(path, "security.capability", NULL, 0) > 0)
-		*ret_kind = FP_GUARD_CAPABILITIES;
-	else if (fp_config_floats_for(finder->config, path + finder->prefix))
-		*ret_kind = FP_GUARD_NAMED;
-	else
-		return false;
-	return true;
+	if ((stat->st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
+		return FP_GUARD_SETGID;
+	if (lgetxattr(host, "security.capability", NULL, 0) > 0)
+		return FP_GUARD_CAPABILITIES;
+	return fp_config_floats_for(config, path) ? FP_GUARD_NAMED : FP_GUARD_NONE;
 }
 
 static int visit(const char *path, const struct stat *stat, void *context)
 {
 	struct finder *finder = context;
-	enum fp_guard_kind kind;
+	const char *inside = path + finder->prefix;
+	enum fp_guard_kind kind = fp_guard_exposure(finder->config, inside, path, stat);
 	struct exposed *exposed;
 
-	if (!is_exposed(finder, path, stat, &kind))
+	if (kind == FP_GUARD_NONE)
 		return 0;
 	exposed = fp_arena_alloc(&finder->guard->arena, sizeof(*exposed));
 	if (!exposed)
 		return -ENOMEM;
-	exposed->entry.program = fp_arena_string(&finder->guard->arena, path + finder->prefix);
-	exposed->entry.kind = kind;
+	exposed->path = fp_arena_string(&finder->guard->arena, inside);
+	exposed->kind = kind;
 	*finder->last = exposed;
 	finder->last = &exposed->next;
-	return exposed->entry.program ? 0 : -ENOMEM;
+	return exposed->path ? 0 : -ENOMEM;
 }
 
 /* True when WHY says that the file is no dynamic program of this machine at all, a script for instance. */
@@ -110,11 +110,12 @@ static int add_libraries(struct fp_guard *guard, const struct fp_closure *closur
 	return 0;
 }
 
-static int follow(struct fp_guard *guard, struct fp_loader *loader, struct exposed *exposed)
+int fp_guard_add(struct fp_guard *guard, const char *path, enum fp_guard_kind kind)
 {
+	struct fp_guard_entry *entry;
 	struct fp_closure *closure;
 	struct fp_why local = { 0 };
-	int error = fp_closure_build(loader, exposed->entry.program, &closure, &local);
+	int error = fp_closure_build(guard->loader, path, &closure, &local);
 
 	if (error && local.reason == FP_REASON_NO_MEMORY)
 		return -ENOMEM;
@@ -122,33 +123,39 @@ static int follow(struct fp_guard *guard, struct fp_loader *loader, struct expos
 		guard->counts.failed += !is_no_program(&local);
 		return 0;
 	}
-	guard->counts.programs[exposed->entry.kind]++;
-	error = add_libraries(guard, closure, &exposed->entry);
+	guard->counts.programs[kind]++;
+	entry = fp_arena_alloc(&guard->arena, sizeof(*entry));
+	if (entry) {
+		entry->kind = kind;
+		entry->program = fp_arena_string(&guard->arena, path);
+	}
+	error = entry && entry->program ? add_libraries(guard, closure, entry) : -ENOMEM;
 	fp_closure_free(closure);
 	return error;
 }
 
-int fp_guard_new(struct fp_loader *loader, const char *root, const struct fp_config *config,
-		 struct fp_guard **ret_guard, struct fp_why *why)
+struct fp_guard *fp_guard_new(struct fp_loader *loader)
 {
 	struct fp_guard *guard = calloc(1, sizeof(*guard));
+
+	if (guard)
+		guard->loader = loader;
+	return guard;
+}
+
+int fp_guard_scan(struct fp_guard *guard, const char *root, const struct fp_config *config)
+{
 	struct finder finder = { .config = config, .guard = guard };
-	int error = -ENOMEM;
+	int error;
 
 	finder.last = &finder.first;
 	finder.prefix = root ? strlen(root) : 0;
 	while (finder.prefix && root[finder.prefix - 1] == '/')
 		finder.prefix--;
-	if (guard)
-		error = fp_scan_executables(root, visit, &finder);
+	error = fp_scan_executables(root, visit, &finder);
 	for (struct exposed *e = finder.first; e && !error; e = e->next)
-		error = follow(guard, loader, e);
-	if (error) {
-		fp_guard_free(guard);
-		return fp_why_system(why, ENOMEM, root, "scan");
-	}
-	*ret_guard = guard;
-	return 0;
+		error = fp_guard_add(guard, e->path, e->kind);
+	return error;
 }
 
 void fp_guard_free(struct fp_guard *guard)
@@ -160,10 +167,9 @@ void fp_guard_free(struct fp_guard *guard)
 	free(guard);
 }
 
-const struct fp_guard_entry *fp_guard_find(const struct fp_guard *guard,
-					   const struct fp_object *object)
+const struct fp_guard_entry *fp_guard_find(const struct fp_guard *guard, const char *host)
 {
-	return fp_strmap_get(&guard->libraries, object->path);
+	return fp_strmap_get(&guard->libraries, host);
 }
 
 const struct fp_guard_counts *fp_guard_counts(const struct fp_guard *guard)

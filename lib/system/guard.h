@@ -6,6 +6,7 @@
 #include "config.h"
 
 enum fp_guard_kind {
+	FP_GUARD_NONE,   /* not exposed */
 	FP_GUARD_SETUID, /* the program is set-user-ID, */
 	FP_GUARD_SETGID,
 	FP_GUARD_CAPABILITIES, /* has file capabilities, */
@@ -28,17 +29,24 @@ struct fp_guard_counts {
 
 struct fp_guard;
 
-/* Finds the exposed programs in the system below ROOT (null: "/") and the libraries that each of them loads at start.  LOADER has the
-   same root, and should assume neither a library path nor preloads.  A program whose closure cannot be built is passed
-   over.  Returns 0 or -ENOMEM. */
-int fp_guard_new(struct fp_loader *loader, const char *root, const struct fp_config *config,
-		 struct fp_guard **ret_guard, struct fp_why *why);
+/* How the executable file PATH (inside the root; HOST on the host), which is STAT, is exposed. */
+enum fp_guard_kind fp_guard_exposure(const struct fp_config *config, const char *path,
+				     const char *host, const struct stat *stat);
+
+/* A guard without any program.  LOADER should assume neither a library path nor preloads.  Null: out of memory. */
+struct fp_guard *fp_guard_new(struct fp_loader *loader);
+
+/* Adds the exposed program PATH (inside the root) and what it loads at start.  One whose closure cannot be built is passed over.  Returns 0
+   or -ENOMEM. */
+int fp_guard_add(struct fp_guard *guard, const char *path, enum fp_guard_kind kind);
+
+/* Adds all exposed programs in the system below ROOT (null: "/"), which is the loader's.  Returns 0 or -ENOMEM. */
+int fp_guard_scan(struct fp_guard *guard, const char *root, const struct fp_config *config);
 
 void fp_guard_free(struct fp_guard *guard);
 
-/* The exposed program that loads OBJECT, which was opened through a loader with the same root; null: there is none. */
-const struct fp_guard_entry *fp_guard_find(const struct fp_guard *guard,
-					   const struct fp_object *object);
+/* The exposed program that loads the library HOST, a real path on the host; null: there is none. */
+const struct fp_guard_entry *fp_guard_find(const struct fp_guard *guard, const char *host);
 
 const struct fp_guard_counts *fp_guard_counts(const struct fp_guard *guard);
 

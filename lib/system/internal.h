@@ -7,6 +7,7 @@
 #include "../graph/closure.h"
 #include "../rewrite/undo.h"
 #include "cache.h"
+#include "config.h"
 #include "place.h"
 #include "run.h"
 
@@ -16,10 +17,14 @@ struct fp_run {
 	const char *runtime;
 	struct fp_loader *loader;
 	struct fp_carrier_result carrier;
+	struct fp_config *config;   /* null until it is needed */
 	struct fp_placing *placing; /* null until it is decided */
 	struct fp_cache *cache;     /* null: nothing is noted */
 	struct fp_arena arena;
 };
+
+/* Reads the configuration, once, and lets it decide what the options leave open.  Reason: FP_REASON_BAD_CONFIGURATION. */
+int fp_run_configure(struct fp_run *run, struct fp_why *why);
 
 /* PATH as seen inside the root: names may be given with the root's prefix or without it. */
 const char *fp_run_inside(const struct fp_run *run, const char *path);

@@ -164,6 +164,7 @@ static int note(const struct fp_run *run, const struct fp_placed *placed,
 	if (!file)
 		return 0;
 	file->is_placed = !result->skipped;
+	file->is_guarded = placed->guarded;
 	file->base = result->base;
 	file->room = result->base ? placed->room : 0;
 	if (placed->stale)

@@ -13,7 +13,7 @@
 #include "../layout/layout.h"
 #include "../rewrite/carrier.h"
 #include "../rewrite/shift.h"
-#include "guard.h"
+#include "internal.h"
 #include "policy.h"
 #include "scan.h"
 
@@ -23,10 +23,12 @@ enum { BITS = 64 };
 static const uint64_t HEAP_ROOM = 4ull << 30;
 
 struct fp_placing {
+	const struct fp_run *run;
 	const struct fp_run_options *options;
-	const char *root;
-	struct fp_loader *loader;
-	struct fp_placed **list; /* in the order in which they were added */
+	const struct fp_guard *guard; /* null: to be asked for */
+	bool is_known;                /* fp_placing_know */
+	bool is_covered;              /* fp_placing_cover */
+	struct fp_placed **list;      /* in the order in which they were added */
 	size_t count, capacity;
 	size_t program_count, program_words;
 	struct fp_strmap by_path;
@@ -35,17 +37,16 @@ struct fp_placing {
 	struct fp_arena arena;
 };
 
-int fp_placing_new(const struct fp_run_options *options, const char *root, struct fp_loader *loader,
-		   size_t program_count, struct fp_placing **ret_placing, struct fp_why *why)
+int fp_placing_new(const struct fp_run *run, size_t program_count, struct fp_placing **ret_placing,
+		   struct fp_why *why)
 {
 	struct fp_placing *placing = calloc(1, sizeof(*placing));
 
 	if (!placing)
-		return fp_why_system(why, ENOMEM, root, "place");
-	placing->options = options;
-	placing->root = root;
-	placing->loader = loader;
-	if (options->conserve_memory)
+		return fp_why_system(why, ENOMEM, run->root, "place");
+	placing->run = run;
+	placing->options = &run->options;
+	if (run->options.conserve_memory)
 		placing->program_words = program_count / BITS + 1;
 	*ret_placing = placing;
 	return 0;
@@ -128,12 +129,26 @@ static int occupy(struct fp_placing *placing, fp_addr base, uint64_t room)
 	return 0;
 }
 
+int fp_placing_occupy(struct fp_placing *placing, const char *host, fp_addr base, uint64_t room)
+{
+	return fp_strmap_get(&placing->by_path, host) ? 0 : occupy(placing, base, room);
+}
+
 /* A fp_scan_visit_fixed. */
 static int note_occupied(const char *path, uint64_t base, uint64_t room, void *context)
 {
-	struct fp_placing *placing = context;
+	return fp_placing_occupy(context, path, base, room);
+}
 
-	return fp_strmap_get(&placing->by_path, path) ? 0 : occupy(placing, base, room);
+void fp_placing_know(struct fp_placing *placing, const struct fp_guard *guard)
+{
+	placing->guard = guard;
+	placing->is_known = true;
+}
+
+void fp_placing_cover(struct fp_placing *placing)
+{
+	placing->is_covered = true;
 }
 
 /* Keeps others off OBJECT, which stays where its linker put it, if that is in the window. */
@@ -174,17 +189,38 @@ int fp_placing_add(struct fp_placing *placing, const struct fp_closure *closure,
 		       : fp_why_system(why, ENOMEM, closure->members[0].name, "place");
 }
 
+/* OBJECT's path inside the root, which is its real one. */
+static const char *inside(const struct fp_placing *placing, const struct fp_object *object)
+{
+	return fp_run_inside(placing->run, object->path);
+}
+
+/* Whether the library may be changed at all. */
+static int judge_file(const struct fp_placing *placing, struct fp_placed *placed)
+{
+	const struct fp_object *object = placed->object;
+	const struct fp_config *config = placing->run->config;
+	const char *path = inside(placing, object);
+
+	if (fp_config_excludes(config, path))
+		return fp_why_set(&placed->why, FP_REASON_EXCLUDED, object->path, "%s", "");
+	if (placing->is_covered && !fp_config_covers(config, path, object->stat.st_dev))
+		return fp_why_set(&placed->why, FP_REASON_EXCLUDED, object->path,
+				  "not in its directories");
+	return fp_policy_changeable(object, &placed->why);
+}
+
 /* The reasons that lie in the library itself. */
 static void judge(const struct fp_placing *placing, struct fp_placed *placed)
 {
+	const struct fp_config *config = placing->run->config;
 	struct fp_why *why = &placed->why;
 	fp_addr base = current_base(placed->object);
 	int error;
 
 	if (why->reason)
 		return;
-	error = fp_policy_changeable(placed->object, why);
-	if (error) {
+	if (judge_file(placing, placed) != 0) {
 		placed->locked = true;
 		placed->base = base;
 		return;
@@ -193,11 +229,15 @@ static void judge(const struct fp_placing *placing, struct fp_placed *placed)
 		fp_why_set(why, FP_REASON_FLOATS, placed->object->path, "as asked for");
 		return;
 	}
+	if (fp_config_library(config, inside(placing, placed->object)) == FP_CONFIG_FLOATS) {
+		fp_why_set(why, FP_REASON_FLOATS, placed->object->path, "as configured");
+		return;
+	}
 	/* What has an address now was allowed to have one. */
-	if (!base)
-		error = fp_shift_allowed(placed->object, why);
+	error = base ? 0 : fp_shift_allowed(placed->object, why);
 	if (!error && !placing->options->force)
-		error = fp_policy_library_gain(placed->object, why);
+		fp_policy_library_gain(placed->object,
+				       fp_config_settings(config)->min_library_words, why);
 }
 
 /* What no layout has a place for would keep all others from theirs. */
@@ -213,31 +253,44 @@ static void judge_size(struct fp_placed *placed)
 }
 
 /* The reason that lies in who else loads it. */
+static void heed(struct fp_placing *placing, const struct fp_guard *guard)
+{
+	for (size_t i = 0; i < placing->count; i++) {
+		struct fp_placed *placed = placing->list[i];
+		const struct fp_object *object = placed->object;
+		const struct fp_guard_entry *entry = fp_guard_find(guard, object->path);
+
+		if (!entry || placed->why.reason ||
+		    fp_config_library(placing->run->config, inside(placing, object)) ==
+			    FP_CONFIG_FIXED)
+			continue;
+		fp_why_set(&placed->why, FP_REASON_FLOATS, object->path, "loaded by %.160s (%s)",
+			   entry->program, fp_guard_kind_name(entry->kind));
+		placed->guarded = true;
+	}
+}
+
 static int ask_guard(struct fp_placing *placing, struct fp_why *why)
 {
-	const struct fp_loader_options options = { .root = placing->root };
-	const struct fp_config_source source = { .root = placing->root };
+	const struct fp_loader_options options = { .root = placing->run->root };
 	struct fp_loader *loader = NULL;
-	struct fp_config *config = NULL;
 	struct fp_guard *guard = NULL;
-	int error = fp_config_read(&source, &config, why);
+	int error;
 
-	if (!error)
-		error = fp_loader_new(&options, &loader, why);
-	if (!error)
-		error = fp_guard_new(loader, placing->root, config, &guard, why);
-	for (size_t i = 0; i < placing->count && !error; i++) {
-		struct fp_placed *placed = placing->list[i];
-		const struct fp_guard_entry *entry = fp_guard_find(guard, placed->object);
-
-		if (entry && !placed->why.reason)
-			fp_why_set(&placed->why, FP_REASON_FLOATS, placed->object->path,
-				   "loaded by %.160s (%s)", entry->program,
-				   fp_guard_kind_name(entry->kind));
+	if (placing->guard) {
+		heed(placing, placing->guard);
+		return 0;
 	}
+	error = fp_loader_new(&options, &loader, why);
+	if (error)
+		return error;
+	guard = fp_guard_new(loader);
+	if (guard && fp_guard_scan(guard, placing->run->root, placing->run->config) == 0)
+		heed(placing, guard);
+	else
+		error = fp_why_system(why, ENOMEM, placing->run->root, "scan");
 	fp_guard_free(guard);
 	fp_loader_free(loader);
-	fp_config_free(config);
 	return error;
 }
 
@@ -272,8 +325,8 @@ static int lay_out(struct fp_placing *placing, struct fp_placed **list, size_t c
 	for (size_t i = 0; i < placing->count && !error; i++)
 		if (placing->list[i]->why.reason)
 			error = occupy_object(placing, placing->list[i]->object);
-	if (is_new && !error)
-		error = fp_scan_fixed(scan_root ? scan_root : placing->root, note_occupied,
+	if (is_new && !error && !placing->is_known)
+		error = fp_scan_fixed(scan_root ? scan_root : placing->run->root, note_occupied,
 				      placing);
 	layout.occupied = placing->occupied;
 	layout.occupied_count = placing->occupied_count;
@@ -304,7 +357,7 @@ static int assign(struct fp_placing *placing, struct fp_why *why)
 	}
 	free(fixed);
 	free(places);
-	return error ? fp_why_system(why, -error, placing->root, "place") : 0;
+	return error ? fp_why_system(why, -error, placing->run->root, "place") : 0;
 }
 
 int fp_placing_decide(struct fp_placing *placing, struct fp_why *why)

@@ -3,6 +3,7 @@
 #define FP_PLACE_H
 
 #include "../graph/closure.h"
+#include "guard.h"
 #include "run.h"
 
 /* One library that the programs of the run load. */
@@ -13,6 +14,7 @@ struct fp_placed {
 	uint64_t room;            /* as fp_shift_room */
 	struct fp_why why;        /* why it floats */
 	bool locked;              /* the file stays as it is */
+	bool guarded;             /* it floats because of an exposed program */
 	bool wanted;              /* a program that is prelinked loads it */
 	bool stale;               /* one that is not current does: the file must be looked at */
 	struct stat stat;         /* of the file, once it was looked at */
@@ -20,16 +22,27 @@ struct fp_placed {
 };
 
 struct fp_placing;
+struct fp_run;
 
-/* For a run over at most PROGRAM_COUNT programs. */
-int fp_placing_new(const struct fp_run_options *options, const char *root, struct fp_loader *loader,
-		   size_t program_count, struct fp_placing **ret_placing, struct fp_why *why);
+/* For a batch of at most PROGRAM_COUNT programs of RUN, which is configured. */
+int fp_placing_new(const struct fp_run *run, size_t program_count, struct fp_placing **ret_placing,
+		   struct fp_why *why);
 void fp_placing_free(struct fp_placing *placing);
 
 /* Adds the libraries of a program that will be prelinked; CARRIER is the member that has or gets the stub.  The order of
    the calls is the order in which libraries that have no address yet get one. */
 int fp_placing_add(struct fp_placing *placing, const struct fp_closure *closure, size_t carrier,
 		   struct fp_why *why);
+
+/* Whatever else is fixed in the system is known: for each of these libraries fp_placing_occupy is called, so nobody needs to look for
+   them; and GUARD, which stays the caller's, knows the exposed programs. */
+void fp_placing_know(struct fp_placing *placing, const struct fp_guard *guard);
+
+/* The library HOST (a real path on the host) has ROOM bytes from BASE on; one that was added itself does not count.  Returns 0 or -ENOMEM. */
+int fp_placing_occupy(struct fp_placing *placing, const char *host, fp_addr base, uint64_t room);
+
+/* Only libraries that the configuration covers may be changed. */
+void fp_placing_cover(struct fp_placing *placing);
 
 /* Decides for all that were added; nothing can be added afterwards.  Reasons: FP_REASON_BAD_CONFIGURATION, FP_REASON_NO_MEMORY. */
 int fp_placing_decide(struct fp_placing *placing, struct fp_why *why);

@@ -94,13 +94,16 @@ int fp_policy_program(const struct fp_object *program, struct fp_why *why)
 	return 0;
 }
 
-int fp_policy_gain(const struct fp_closure *closure, const struct fp_table_counts *counts,
-		   struct fp_why *why)
+uint64_t fp_policy_saved_ns(const struct fp_closure *closure, const struct fp_table_counts *counts)
 {
-	uint64_t saved = counts->symbols * (LOOKUP_NS + LOOKUP_OBJECT_NS * closure->count) +
-			 counts->relative * RELATIVE_NS;
+	return counts->symbols * (LOOKUP_NS + LOOKUP_OBJECT_NS * closure->count) +
+	       counts->relative * RELATIVE_NS;
+}
 
-	if (saved >= FP_POLICY_MIN_SAVED_US * 1000)
+int fp_policy_gain(const struct fp_closure *closure, const struct fp_table_counts *counts,
+		   uint64_t min_saved_us, struct fp_why *why)
+{
+	if (fp_policy_saved_ns(closure, counts) / 1000 >= min_saved_us)
 		return 0;
 	return fp_why_set(why, FP_REASON_LITTLE_GAIN, closure->members[0].object->path,
 			  "%llu symbolic and %llu relative words",
@@ -108,12 +111,12 @@ int fp_policy_gain(const struct fp_closure *closure, const struct fp_table_count
 			  (unsigned long long)counts->relative);
 }
 
-int fp_policy_library_gain(const struct fp_object *library, struct fp_why *why)
+int fp_policy_library_gain(const struct fp_object *library, uint64_t min_words, struct fp_why *why)
 {
 	size_t words = library->rela.count + library->relr_count +
 		       (fp_object_binds_now(library) ? library->jmprel.count : 0);
 
-	if (words >= FP_POLICY_MIN_LIBRARY_WORDS)
+	if (words >= min_words)
 		return 0;
 	return fp_why_set(why, FP_REASON_LITTLE_GAIN, library->path, "%zu words", words);
 }

@@ -18,12 +18,15 @@ int fp_policy_changeable(const struct fp_object *object, struct fp_why *why);
    FP_REASON_UNSUPPORTED. */
 int fp_policy_program(const struct fp_object *program, struct fp_why *why);
 
-/* Whether a start of the program of CLOSURE gains enough; COUNTS as fp_table_count gives them.
-   Reason: FP_REASON_LITTLE_GAIN. */
-int fp_policy_gain(const struct fp_closure *closure, const struct fp_table_counts *counts,
-		   struct fp_why *why);
+/* What a start of the program of CLOSURE saves, by estimate, in nanoseconds; COUNTS as fp_table_count gives them. */
+uint64_t fp_policy_saved_ns(const struct fp_closure *closure, const struct fp_table_counts *counts);
 
-/* Whether a fixed address for LIBRARY saves its programs enough.  Reason: FP_REASON_LITTLE_GAIN. */
-int fp_policy_library_gain(const struct fp_object *library, struct fp_why *why);
+/* Whether that is MIN_SAVED_US at least.  Reason: FP_REASON_LITTLE_GAIN. */
+int fp_policy_gain(const struct fp_closure *closure, const struct fp_table_counts *counts,
+		   uint64_t min_saved_us, struct fp_why *why);
+
+/* Whether a fixed address for LIBRARY saves its programs enough: it has at least MIN_WORDS words to relocate.  Reason:
+   FP_REASON_LITTLE_GAIN. */
+int fp_policy_library_gain(const struct fp_object *library, uint64_t min_words, struct fp_why *why);
 
 #endif

@@ -129,7 +129,8 @@ static int check_program(const struct fp_run *run, const struct fp_closure *clos
 	fp_table_count(closure, *ret_carrier, counts);
 	return run->options.force || fp_program_table(program)
 		       ? 0
-		       : fp_policy_gain(closure, counts, why);
+		       : fp_policy_gain(closure, counts,
+					fp_config_settings(run->config)->min_saved_us, why);
 }
 
 /* True when the program's table is that of its closure as it is and as it is to be. */
@@ -174,9 +175,11 @@ static void look(size_t index, void *context)
 
 	if (!error)
 		error = check_program(run, job->closure, &counts, &job->carrier, &job->why);
-	if (!error || (job->closure && job->why.reason == FP_REASON_LITTLE_GAIN))
+	if (!error || (job->closure && job->why.reason == FP_REASON_LITTLE_GAIN)) {
 		fill_result(&job->result, job->closure, &counts,
 			    fp_undo_original_size(job->closure->members[0].object));
+		job->result.saved_ns = fp_policy_saved_ns(job->closure, &counts);
+	}
 	if (job->closure)
 		job->stat = job->closure->members[0].object->stat;
 	if (error)
@@ -387,8 +390,12 @@ int fp_batch_new(struct fp_run *run, const char *const *paths, size_t count,
 		 fp_program_visit *visit, void *context, struct fp_batch **ret_batch,
 		 struct fp_why *why)
 {
-	struct fp_batch *batch = calloc(1, sizeof(*batch));
+	struct fp_batch *batch;
+	int error = fp_run_configure(run, why);
 
+	if (error)
+		return error;
+	batch = calloc(1, sizeof(*batch));
 	if (batch)
 		batch->jobs = calloc(count + 1, sizeof(*batch->jobs));
 	if (!batch || !batch->jobs) {
@@ -423,7 +430,7 @@ static int explain(int error, struct fp_why *why)
 	return error == -ENOMEM ? fp_why_system(why, ENOMEM, "", "prelink") : error;
 }
 
-int fp_batch_plan(struct fp_batch *batch, struct fp_why *why)
+int fp_batch_look(struct fp_batch *batch, struct fp_why *why)
 {
 	struct fp_run *run = batch->run;
 	const struct fp_parallel job = { .work = look,
@@ -435,12 +442,10 @@ int fp_batch_plan(struct fp_batch *batch, struct fp_why *why)
 
 	fp_placing_free(run->placing);
 	run->placing = NULL;
-	error = fp_placing_new(&run->options, run->root, run->loader, batch->count, &run->placing,
-			       why);
-	if (error)
-		return error;
-	error = fp_parallel_run(&job, batch->count);
-	return error ? explain(error, why) : fp_placing_decide(run->placing, why);
+	error = fp_placing_new(run, batch->count, &run->placing, why);
+	if (!error)
+		error = explain(fp_parallel_run(&job, batch->count), why);
+	return error;
 }
 
 int fp_batch_write(struct fp_batch *batch, struct fp_why *why)
@@ -472,7 +477,9 @@ int fp_run_prelink(struct fp_run *run, char *const *paths, size_t count, fp_prog
 		fp_batch_new(run, (const char *const *)paths, count, visit, context, &batch, why);
 
 	if (!error)
-		error = fp_batch_plan(batch, why);
+		error = fp_batch_look(batch, why);
+	if (!error)
+		error = fp_placing_decide(run->placing, why);
 	if (!error)
 		error = fp_batch_write(batch, why);
 	fp_batch_free(batch);

@@ -47,9 +47,28 @@ void fp_run_free(struct fp_run *run)
 	if (!run)
 		return;
 	fp_placing_free(run->placing);
+	fp_config_free(run->config);
 	fp_loader_free(run->loader);
 	fp_arena_free(&run->arena);
 	free(run);
+}
+
+int fp_run_configure(struct fp_run *run, struct fp_why *why)
+{
+	const struct fp_config_source source = { .root = run->root, .file = run->options.config };
+	const struct fp_config_settings *settings;
+	int error = run->config ? 0 : fp_config_read(&source, &run->config, why);
+
+	for (size_t i = 0; i < run->options.excluded_count && !error; i++)
+		error = fp_config_exclude(run->config, run->options.excluded[i], why);
+	if (error)
+		return error;
+	run->options.excluded_count = 0;
+	settings = fp_config_settings(run->config);
+	if (run->options.placement == FP_PLACEMENT_CONFIGURED)
+		run->options.placement = settings->placement;
+	run->options.no_carrier |= settings->no_carrier;
+	return 0;
 }
 
 const struct fp_carrier_result *fp_run_carrier(const struct fp_run *run)

@@ -17,6 +17,7 @@ enum fp_outcome {
 
 /* Where libraries go. */
 enum fp_placement {
+	FP_PLACEMENT_CONFIGURED, /* as the configuration says */
 	FP_PLACEMENT_DEFAULT, /* fixed, but for those that an exposed program loads */
 	FP_PLACEMENT_FIXED,   /* fixed wherever possible */
 	FP_PLACEMENT_FLOATING,
@@ -45,6 +46,11 @@ enum fp_phase {
 typedef void fp_progress_visit(enum fp_phase phase, size_t done, size_t total, void *context);
 
 struct fp_run_options {
+	const char *config; /* configuration file, inside the root; null: /etc/fastprelink.conf */
+	const char *const *excluded; /* patterns, as the directive -b; excluded_count of them */
+	size_t excluded_count;
+	const char *cache; /* file of the host in which results are kept; null: the default */
+	bool no_cache_update;
 	const char *root;         /* sysroot, or null for "/" */
 	const char *library_path; /* LD_LIBRARY_PATH to assume, or null */
 	const char *preload;      /* LD_PRELOAD to assume, or null */
@@ -79,6 +85,7 @@ struct fp_program_result {
 	uint64_t resolved_count;   /* of them: filled from the table */
 	uint64_t relative_count;   /* of resolved_count: relative */
 	uint64_t lazy_count;       /* left to ld.so: PLT slots it binds when first called */
+	uint64_t saved_ns;         /* of each start, by estimate */
 	uint64_t residual_count;   /* left to ld.so: TLS, COPY, IRELATIVE, unique symbols, ... */
 	uint64_t left_objects;     /* objects left to ld.so altogether */
 	uint64_t original_size, added_size; /* bytes of the program */
@@ -108,6 +115,21 @@ typedef int fp_program_visit(const char *path, const struct fp_program_result *r
    could be decided. */
 int fp_run_prelink(struct fp_run *run, char *const *paths, size_t count, fp_program_visit *visit,
 		   void *context, struct fp_why *why);
+
+/* What a run over a system is about. */
+struct fp_system {
+	char *const *paths; /* files and directories, with the root's prefix or without */
+	size_t path_count;
+	bool one_file_system, dereference; /* in directories of PATHS */
+	bool paths_are_changes; /* PATHS are files that a package manager has changed; what else is affected is found */
+	bool all;               /* everything that the configuration covers */
+};
+
+/* Prelinks what WHAT says, as fp_run_prelink.  With ALL or PATHS_ARE_CHANGES only what is affected by something that has changed since
+   the last such run is looked at; the rest is told of as unchanged, from the cache.  Libraries that the configuration does not cover
+   stay as they are then. */
+int fp_run_system(struct fp_run *run, const struct fp_system *what, fp_program_visit *visit,
+		  void *context, struct fp_why *why);
 
 /* What was done about the carrier and the runtime so far. */
 const struct fp_carrier_result *fp_run_carrier(const struct fp_run *run);

@@ -91,7 +91,7 @@ static void show_guards(struct fp_loader *loader, const struct fp_guard *guard, 
 {
 	const struct fp_guard_counts *counts = fp_guard_counts(guard);
 
-	for (int kind = 0; kind < FP_GUARD_KINDS; kind++)
+	for (int kind = FP_GUARD_NONE + 1; kind < FP_GUARD_KINDS; kind++)
 		printf("%s=%zu ", fp_guard_kind_name(kind), counts->programs[kind]);
 	printf("failed=%zu libraries=%zu\n", counts->failed, counts->libraries);
 	for (; *paths; paths++) {
@@ -103,7 +103,7 @@ static void show_guards(struct fp_loader *loader, const struct fp_guard *guard, 
 			complain(&why);
 			continue;
 		}
-		entry = fp_guard_find(guard, object);
+		entry = fp_guard_find(guard, object->path);
 		if (entry)
 			printf("%s %s\n", fp_guard_kind_name(entry->kind), entry->program);
 		else
@@ -124,9 +124,11 @@ static int show_guard(const char *root, const char *vendor, char **paths)
 	if (!error)
 		error = fp_loader_new(&options, &loader, &why);
 	if (!error)
-		error = fp_guard_new(loader, root, config, &guard, &why);
+		guard = fp_guard_new(loader);
 	if (error)
 		complain(&why);
+	else if (!guard || fp_guard_scan(guard, root, config) != 0)
+		puts("out of memory");
 	else
 		show_guards(loader, guard, paths);
 	fp_guard_free(guard);

@@ -1,0 +1,536 @@
+/* whole.c - prelinks a whole system, and afterwards only what a change affects.
+
+   Theory of operation.  The cache knows of each program which files it loads, which directories were searched for them and what
+   ld.so.cache said, and of each library where it is.  A program is affected when any of these is not what it was.  Nothing else
+   needs to be opened: for the rest a stat of each file tells that all is as it should be.
+
+   Affected programs are looked at together.  Where that moves a library, or lets one float that was fixed, the other programs that load
+   it are affected too, and the batch is looked at again with them, until there are no more.
+
+   The first run finds an empty cache; then everything is affected.  So does one after a change of the configuration or of fastprelink
+   itself, which is part of the cache's key. */
+#include <errno.h>
+#include <fastprelink/abi.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../rewrite/shift.h"
+#include "batch.h"
+#include "scan.h"
+#include "select.h"
+
+#define CACHE_DIRECTORY "/var/cache/fastprelink"
+
+struct whole {
+	struct fp_run *run;
+	const struct fp_system *what;
+	struct fp_cache *cache;
+	struct fp_guard *guard;           /* null: not needed yet */
+	struct fp_cached_file **programs; /* of the system, in the order in which they were met */
+	size_t program_count, program_space;
+	const char **paths; /* of the batch */
+	size_t path_count;
+	struct fp_batch *batch;
+	fp_program_visit *visit;
+	void *context;
+};
+
+static uint64_t mix_text(uint64_t hash, const char *text)
+{
+	for (; text && *text; text++)
+		hash = fp_mix(hash, (unsigned char)*text);
+	return fp_mix(hash, text != NULL);
+}
+
+static uint64_t mix_file(uint64_t hash, struct fp_run *run, const char *path)
+{
+	struct fp_file_key key = { 0 };
+	struct stat stat;
+	const char *host = fp_loader_resolve(run->loader, path);
+
+	if (host && lstat(host, &stat) == 0)
+		key = fp_file_key(&stat);
+	hash = fp_mix(fp_mix(hash, key.inode), key.size);
+	return fp_mix(fp_mix(hash, (uint64_t)key.modified), (uint64_t)key.changed);
+}
+
+/* What results depend on besides files that the cache lists. */
+static uint64_t environment(struct fp_run *run)
+{
+	const struct fp_run_options *options = &run->options;
+	uint64_t hash = mix_text(FP_TABLE_VERSION, PACKAGE_VERSION);
+
+	hash = fp_mix(hash, fp_config_digest(run->config));
+	hash = fp_mix(hash, options->placement);
+	hash = fp_mix(hash, (uint64_t)options->no_carrier | (uint64_t)options->conserve_memory << 1 |
+				    (uint64_t)options->use_ld_so_conf << 2 |
+				    (uint64_t)options->force << 3);
+	hash = mix_text(hash, options->library_path);
+	hash = mix_text(hash, options->preload);
+	hash = mix_text(hash, run->runtime);
+	hash = mix_file(hash, run, run->runtime);
+	hash = mix_file(hash, run, "/etc/ld.so.preload");
+	return fp_mix(hash, fp_loader_machine(run->loader));
+}
+
+/* Where the cache is.  That of another root is kept outside of it: what is in there would not be the same in two copies. */
+static int cache_path(const struct fp_run *run, char ret_path[PATH_MAX])
+{
+	char *real;
+	int length;
+
+	if (run->options.cache)
+		length = snprintf(ret_path, PATH_MAX, "%s", run->options.cache);
+	else if (!run->root)
+		length = snprintf(ret_path, PATH_MAX, CACHE_DIRECTORY "/system");
+	else {
+		real = realpath(run->root, NULL);
+		length = snprintf(ret_path, PATH_MAX, CACHE_DIRECTORY "/root-%016llx",
+				  (unsigned long long)mix_text(0, real ? real : run->root));
+		free(real);
+	}
+	return length > 0 && length < PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+/* Selection */
+
+static int append(struct whole *whole, struct fp_cached_file *file)
+{
+	if (whole->program_count == whole->program_space) {
+		size_t space = whole->program_space ? whole->program_space * 2 : 512;
+		struct fp_cached_file **list =
+			reallocarray(whole->programs, space, sizeof(struct fp_cached_file *));
+
+		if (!list)
+			return -ENOMEM;
+		whole->programs = list;
+		whole->program_space = space;
+	}
+	whole->programs[whole->program_count++] = file;
+	return 0;
+}
+
+static enum fp_cached_kind as_cached(enum fp_select_kind kind)
+{
+	return kind == FP_SELECT_PROGRAM   ? FP_CACHED_PROGRAM
+	       : kind == FP_SELECT_LIBRARY ? FP_CACHED_LIBRARY
+					   : FP_CACHED_OTHER;
+}
+
+/* A fp_select_known. */
+static bool is_known(const char *host, const struct stat *stat, enum fp_select_kind *ret_kind,
+		     void *context)
+{
+	static const enum fp_select_kind kinds[FP_CACHED_KINDS] = {
+		[FP_CACHED_OTHER] = FP_SELECT_OTHER,
+		[FP_CACHED_PROGRAM] = FP_SELECT_PROGRAM,
+		[FP_CACHED_LIBRARY] = FP_SELECT_LIBRARY,
+	};
+	const struct whole *whole = context;
+	const struct fp_cached_file *file =
+		fp_cache_find(whole->cache, fp_run_inside(whole->run, host));
+	struct fp_file_key key = fp_file_key(stat);
+
+	if (!file || file->kind == FP_CACHED_NEW || !fp_file_key_same(&file->key, &key))
+		return false;
+	*ret_kind = kinds[file->kind];
+	return true;
+}
+
+/* A fixed library that no earlier run has met keeps others off its place. */
+static void read_base(struct fp_cached_file *file, const char *host)
+{
+	uint64_t base, room;
+
+	if (fp_scan_fixed_file(host, &base, &room)) {
+		file->base = base;
+		file->room = room;
+	}
+}
+
+/* A fp_select_visit. */
+static int meet(const struct fp_selected *selected, void *context)
+{
+	struct whole *whole = context;
+	struct fp_cached_file *file = fp_cache_add(whole->cache, selected->path);
+	struct fp_file_key key = fp_file_key(selected->stat);
+	bool executable = selected->stat->st_mode & 0111;
+
+	if (!file)
+		return -ENOMEM;
+	if (file->kind == FP_CACHED_NEW || !fp_file_key_same(&file->key, &key)) {
+		fp_cached_reset(file);
+		file->key = key;
+		file->kind = as_cached(selected->kind);
+		whole->cache->is_changed = true;
+		file->exposure = executable ? fp_guard_exposure(whole->run->config, selected->path,
+								selected->host, selected->stat)
+					    : FP_GUARD_NONE;
+		if (file->kind == FP_CACHED_LIBRARY)
+			read_base(file, selected->host);
+	}
+	file->is_current = file->is_checked = true;
+	if (file->is_met)
+		return 0;
+	file->is_met = true;
+	return file->kind == FP_CACHED_PROGRAM && !selected->is_excluded ? append(whole, file) : 0;
+}
+
+/* The programs that the cache knows; what was selected before comes first. */
+static int append_cached(struct whole *whole)
+{
+	for (size_t i = 0; i < whole->cache->file_count; i++) {
+		struct fp_cached_file *file = whole->cache->files[i];
+
+		if (file->kind == FP_CACHED_PROGRAM && file->is_judged && !file->is_met &&
+		    append(whole, file) != 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int select_files(struct whole *whole, struct fp_why *why)
+{
+	const struct fp_system *what = whole->what;
+	/* Without results of an earlier run nobody knows what a change affects. */
+	bool all = what->all || !whole->cache->file_count;
+	const struct fp_selection selection = {
+		.root = whole->run->root,
+		.config = whole->run->config,
+		.paths = what->paths,
+		.path_count = what->path_count,
+		.one_file_system = what->one_file_system,
+		.dereference = what->dereference,
+		.paths_are_changes = what->paths_are_changes,
+		.whole_system = all,
+		.with_excluded = true,
+		.known = is_known,
+	};
+	int error = fp_select(&selection, meet, whole, why);
+
+	if (!error && !all)
+		error = append_cached(whole);
+	return error;
+}
+
+/* What is as it was */
+
+static struct fp_file_key key_of(struct whole *whole, const char *path)
+{
+	const char *host = fp_loader_resolve(whole->run->loader, path);
+	struct stat stat;
+
+	return host && lstat(host, &stat) == 0 ? fp_file_key(&stat) : (struct fp_file_key){ 0 };
+}
+
+static bool is_current(struct whole *whole, struct fp_cached_file *file)
+{
+	if (!file->is_checked) {
+		struct fp_file_key key = key_of(whole, file->path);
+
+		file->is_current = fp_file_key_same(&key, &file->key);
+		file->is_checked = true;
+	}
+	return file->is_current;
+}
+
+/* Directories are compared, and at the same time known for the next run. */
+static void check_directories(struct whole *whole)
+{
+	for (size_t i = 0; i < whole->cache->directory_count; i++) {
+		struct fp_cached_directory *directory = &whole->cache->directories[i];
+		struct fp_file_key key;
+
+		if (directory->is_checked)
+			continue;
+		key = key_of(whole, directory->path);
+		directory->is_current = fp_file_key_same(&key, &directory->key);
+		directory->is_checked = true;
+		whole->cache->is_changed |= !directory->is_current;
+		directory->key = key;
+	}
+}
+
+/* Asks a new ld.so.cache what the old one was asked. */
+static void check_answers(struct whole *whole)
+{
+	struct fp_cache *cache = whole->cache;
+	struct fp_file_key key;
+	bool same;
+
+	if (!cache->interpreter)
+		return;
+	key = key_of(whole, cache->cache_path);
+	same = fp_file_key_same(&key, &cache->cache_key);
+	for (size_t i = 0; i < cache->answer_count; i++) {
+		struct fp_cached_answer *answer = &cache->answers[i];
+		const char *path = answer->path;
+
+		if (!same && fp_loader_ask_cache(whole->run->loader, cache->interpreter,
+						 answer->name, &path, NULL) != 0)
+			path = "";
+		answer->is_current = path && answer->path ? strcmp(path, answer->path) == 0
+							  : path == answer->path;
+	}
+	cache->cache_key = key;
+	cache->is_changed |= !same;
+}
+
+static bool is_affected(struct whole *whole, struct fp_cached_file *program)
+{
+	const struct fp_cache *cache = whole->cache;
+
+	if (!program->is_judged || !is_current(whole, program))
+		return true;
+	for (uint32_t i = 0; i < program->member_count; i++) {
+		struct fp_cached_file *member = cache->files[program->members[i]];
+
+		if (member->is_moved || !is_current(whole, member))
+			return true;
+	}
+	for (uint32_t i = 0; i < program->directory_count; i++)
+		if (!cache->directories[program->directories[i]].is_current)
+			return true;
+	for (uint32_t i = 0; i < program->answer_count; i++)
+		if (!cache->answers[program->answers[i]].is_current)
+			return true;
+	return false;
+}
+
+/* Puts what is affected into the batch; *RET_MORE: something was added. */
+static int choose(struct whole *whole, bool *ret_more)
+{
+	const char **paths = reallocarray(whole->paths, whole->program_count + 1, sizeof(char *));
+
+	if (!paths)
+		return -ENOMEM;
+	whole->paths = paths;
+	*ret_more = false;
+	for (size_t i = 0; i < whole->program_count; i++) {
+		struct fp_cached_file *program = whole->programs[i];
+
+		if (program->is_chosen || !is_affected(whole, program))
+			continue;
+		/* One that the cache knows, but that is gone. */
+		if (!program->is_met && !key_of(whole, program->path).inode)
+			continue;
+		program->is_chosen = *ret_more = true;
+		whole->paths[whole->path_count++] = program->path;
+	}
+	return 0;
+}
+
+/* What libraries do for the sake of others */
+
+static int make_guard(struct whole *whole)
+{
+	int error = 0;
+
+	if (whole->guard)
+		return 0;
+	whole->guard = fp_guard_new(whole->run->loader);
+	if (!whole->guard)
+		return -ENOMEM;
+	for (size_t i = 0; i < whole->cache->file_count && !error; i++) {
+		struct fp_cached_file *file = whole->cache->files[i];
+
+		if (file->exposure && is_current(whole, file))
+			error = fp_guard_add(whole->guard, file->path, file->exposure);
+	}
+	return error;
+}
+
+/* Marks the libraries that are fixed and must float, or floated for the sake of a program that does not load them any more. */
+static int heed_guard(struct whole *whole)
+{
+	int error;
+
+	if (whole->run->options.placement != FP_PLACEMENT_DEFAULT)
+		return 0;
+	error = make_guard(whole);
+	for (size_t i = 0; i < whole->cache->file_count && !error; i++) {
+		struct fp_cached_file *file = whole->cache->files[i];
+		const char *host;
+		bool guarded;
+
+		if (!file->is_placed)
+			continue;
+		host = fp_loader_resolve(whole->run->loader, file->path);
+		guarded = host && fp_guard_find(whole->guard, host) &&
+			  fp_config_library(whole->run->config,
+					    fp_run_inside(whole->run, host)) != FP_CONFIG_FIXED;
+		file->is_moved |= guarded ? file->base != 0 : file->is_guarded;
+	}
+	return error;
+}
+
+/* Tells the placing what the cache knows of libraries that are not in it. */
+static int occupy(struct whole *whole)
+{
+	struct fp_placing *placing = whole->run->placing;
+	int error = 0;
+
+	fp_placing_know(placing, whole->guard);
+	fp_placing_cover(placing);
+	for (size_t i = 0; i < whole->cache->file_count && !error; i++) {
+		struct fp_cached_file *file = whole->cache->files[i];
+		const char *host;
+
+		if (!file->base || !is_current(whole, file))
+			continue;
+		host = fp_loader_resolve(whole->run->loader, file->path);
+		if (host)
+			error = fp_placing_occupy(placing, host, file->base, file->room);
+	}
+	return error;
+}
+
+/* Marks the libraries that will be somewhere else than where they are. */
+static void mark_moved(struct whole *whole)
+{
+	struct fp_placed *placed;
+
+	for (size_t i = 0; (placed = fp_placing_at(whole->run->placing, i)); i++) {
+		struct fp_cached_file *file = fp_cache_find(whole->cache, placed->name);
+
+		if (file && !fp_placed_is_settled(placed, placed->object))
+			file->is_moved = true;
+	}
+}
+
+/* Looks at the batch until nothing more is affected. */
+static int plan(struct whole *whole, struct fp_why *why)
+{
+	bool more = true;
+	int error = heed_guard(whole);
+
+	if (!error)
+		error = choose(whole, &more);
+	for (more = true; more && !error;) {
+		fp_batch_free(whole->batch);
+		whole->batch = NULL;
+		error = fp_batch_new(whole->run, whole->paths, whole->path_count, whole->visit,
+				     whole->context, &whole->batch, why);
+		if (!error)
+			error = fp_batch_look(whole->batch, why);
+		if (!error)
+			error = occupy(whole);
+		if (!error)
+			error = fp_placing_decide(whole->run->placing, why);
+		if (error)
+			break;
+		mark_moved(whole);
+		error = choose(whole, &more);
+	}
+	return error;
+}
+
+/* Tells of the programs, and of the libraries, that are not in the batch. */
+static int tell_unaffected(struct whole *whole)
+{
+	const struct fp_run_options *options = &whole->run->options;
+	struct fp_why *why = calloc(1, sizeof(*why));
+	const struct fp_placed *placed;
+	int result = why ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < whole->program_count && !result; i++) {
+		struct fp_cached_file *program = whole->programs[i];
+
+		if (program->is_chosen || (!program->is_met && !is_current(whole, program)))
+			continue;
+		for (uint32_t m = 0; m < program->member_count && !program->reason; m++)
+			whole->cache->files[program->members[m]]->is_used = true;
+		why->reason = program->reason;
+		why->error = program->error;
+		snprintf(why->file, sizeof(why->file), "%s", program->why_file ?: "");
+		snprintf(why->detail, sizeof(why->detail), "%s", program->detail ?: "");
+		result = whole->visit(program->path, &program->result, why, whole->context);
+	}
+	/* Those that the batch places report themselves. */
+	for (size_t i = 0; whole->batch && (placed = fp_placing_at(whole->run->placing, i)); i++) {
+		struct fp_cached_file *file = fp_cache_find(whole->cache, placed->name);
+
+		if (file)
+			file->is_used = false;
+	}
+	for (size_t i = 0; i < whole->cache->file_count && !result && options->on_library; i++) {
+		const struct fp_cached_file *file = whole->cache->files[i];
+		struct fp_library_result library = { .path = file->path,
+						     .outcome = FP_OUTCOME_UNCHANGED,
+						     .base = file->base };
+
+		if (!file->is_placed || !file->is_used)
+			continue;
+		library.why.reason = file->reason;
+		library.why.error = file->error;
+		snprintf(library.why.file, sizeof(library.why.file), "%s", file->why_file ?: "");
+		snprintf(library.why.detail, sizeof(library.why.detail), "%s", file->detail ?: "");
+		options->on_library(&library, options->visit_context);
+	}
+	free(why);
+	return result;
+}
+
+static int go_through(struct whole *whole, struct fp_why *why)
+{
+	bool more;
+	int error = select_files(whole, why);
+
+	if (error)
+		return error;
+	check_directories(whole);
+	check_answers(whole);
+	error = choose(whole, &more);
+	if (!error && more)
+		error = plan(whole, why);
+	if (!error)
+		error = tell_unaffected(whole);
+	if (!error && more)
+		error = fp_batch_write(whole->batch, why);
+	return error;
+}
+
+/* A cache that cannot be written is none. */
+static void keep(struct whole *whole, const char *path)
+{
+	const struct fp_run_options *options = &whole->run->options;
+
+	if (options->dry_run || options->no_cache_update || !whole->cache->is_changed)
+		return;
+	check_directories(whole);
+	if (whole->cache->cache_path)
+		whole->cache->cache_key = key_of(whole, whole->cache->cache_path);
+	(void)fp_cache_write(whole->cache, path, NULL);
+}
+
+int fp_run_system(struct fp_run *run, const struct fp_system *what, fp_program_visit *visit,
+		  void *context, struct fp_why *why)
+{
+	struct whole whole = { .run = run, .what = what, .visit = visit, .context = context };
+	bool anew = run->options.force || run->options.random;
+	char path[PATH_MAX];
+	int error = fp_run_configure(run, why);
+
+	if (!error && cache_path(run, path) != 0)
+		error = fp_why_system(why, ENAMETOOLONG, run->options.cache, "read");
+	if (error)
+		return error;
+	whole.cache = anew ? fp_cache_new(environment(run)) :
+			     fp_cache_read(path, environment(run));
+	run->cache = whole.cache;
+	error = whole.cache ? go_through(&whole, why) : -ENOMEM;
+	if (error == -ENOMEM)
+		error = fp_why_system(why, ENOMEM, "", "prelink");
+	/* What was found out before a run was stopped holds as well. */
+	if (whole.cache && (!error || error == -EINTR))
+		keep(&whole, path);
+	fp_batch_free(whole.batch);
+	fp_guard_free(whole.guard);
+	run->cache = NULL;
+	fp_cache_free(whole.cache);
+	free(whole.programs);
+	free(whole.paths);
+	return error;
+}
