@@ -114,7 +114,12 @@ lib_libfastprelink_a_SOURCES = \
 	lib/system/run.c \
 	lib/system/run.h \
 	lib/system/scan.c \
-	lib/system/scan.h
+	lib/system/scan.h \
+	lib/system/select.c \
+	lib/system/select.h \
+	lib/system/walk.c \
+	lib/system/walk.h \
+	lib/system/whole.c
 
 libfastprelink_libs = lib/libfastprelink.a $(LIBELF_LIBS) $(ZSTD_LIBS) $(NETTLE_LIBS)
 

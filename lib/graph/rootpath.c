@@ -205,3 +205,13 @@ void fp_root_forget(struct fp_root *root, const char *path)
 	if (known && known->error)
 		(void)fp_strmap_put(&root->paths, path, NULL);
 }
+
+const char *fp_root_inside(const struct fp_root *root, const char *path)
+{
+	size_t length = strlen(root->prefix);
+
+	if (length && strncmp(path, root->prefix, length) == 0 &&
+	    (path[length] == '/' || !path[length]))
+		return path[length] ? path + length : "/";
+	return path;
+}

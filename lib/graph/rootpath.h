@@ -30,6 +30,9 @@ void fp_root_free(struct fp_root *root);
    */
 const struct fp_path *fp_root_resolve(struct fp_root *root, const char *path);
 
+/* PATH as seen inside ROOT: names may be given with the root's prefix or without it. */
+const char *fp_root_inside(const struct fp_root *root, const char *path);
+
 /* Makes the next fp_root_resolve of PATH look again if there was nothing. */
 void fp_root_forget(struct fp_root *root, const char *path);
 

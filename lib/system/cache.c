@@ -161,7 +161,6 @@ void fp_cached_reset(struct fp_cached_file *file)
 {
 	*file = (struct fp_cached_file){ .path = file->path,
 					 .index = file->index,
-					 .exposure = file->exposure,
 					 .is_met = file->is_met,
 					 .is_chosen = file->is_chosen };
 }

@@ -12,7 +12,6 @@
 #include "../arena.h"
 #include "../graph/closure.h"
 #include "../graph/strmap.h"
-#include "guard.h"
 #include "run.h"
 
 /* What changes when a file or directory changes; all zero: it is not there.  Times are in nanoseconds. */
@@ -55,8 +54,6 @@ struct fp_cached_file {
 	bool is_placed;      /* it was decided whether it is fixed */
 	bool is_guarded;     /* it floats because of an exposed program */
 	uint64_t base, room; /* of a fixed one; 0: it floats */
-
-	enum fp_guard_kind exposure; /* of an executable file */
 
 	/* For the run that uses it; not kept. */
 	bool is_current; /* the key is that of the file now */
@@ -123,7 +120,7 @@ uint32_t fp_cache_add_answer(struct fp_cache *cache, const struct fp_cache_answe
 /* Notes why FILE is not prelinked or floats; WHY without a reason: it is, or does not.  Returns 0 or -ENOMEM. */
 int fp_cache_set_why(struct fp_cache *cache, struct fp_cached_file *file, const struct fp_why *why);
 
-/* Forgets what is known of FILE but its path and, until somebody looks, how it is exposed. */
+/* Forgets what is known of FILE but its path. */
 void fp_cached_reset(struct fp_cached_file *file);
 
 #endif

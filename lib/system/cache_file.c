@@ -96,7 +96,6 @@ static void put_file(struct writer *writer, const struct fp_cached_file *file)
 	put(writer, file->is_judged);
 	if (file->is_judged)
 		put_program(writer, file);
-	put(writer, file->exposure);
 	put(writer, file->is_placed);
 	put(writer, file->is_guarded);
 	put(writer, file->base);
@@ -279,7 +278,6 @@ static void get_file(struct reader *reader, struct fp_cache *cache, const size_t
 	file->is_judged = get_below(reader, 2);
 	if (file->is_judged)
 		get_program(reader, file, counts);
-	file->exposure = get_below(reader, FP_GUARD_KINDS);
 	file->is_placed = get_below(reader, 2);
 	file->is_guarded = get_below(reader, 2);
 	file->base = get(reader);

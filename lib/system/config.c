@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "directives.h"
+
+#include <fastprelink/abi.h>
 #include "policy.h"
 
 enum { MAX_FILE = 1024 * 1024, MAX_WORDS = 8, MAX_DEPTH = 16, MAX_FILES = 4096 };
@@ -30,8 +32,8 @@ int fp_config_bad_line(const struct fp_config_reader *reader, const char *what, 
 
 	/* What the command line says has no line. */
 	if (!file->line)
-		return fp_why_set(reader->why, FP_REASON_BAD_CONFIGURATION, file->path, "%s%s%.160s",
-				  what, *word ? ": " : "", word);
+		return fp_why_set(reader->why, FP_REASON_BAD_CONFIGURATION, file->path,
+				  "%s%s%.160s", what, *word ? ": " : "", word);
 	return fp_why_set(reader->why, FP_REASON_BAD_CONFIGURATION, file->path,
 			  "line %u: %s%s%.160s", file->line, what, *word ? ": " : "", word);
 }
@@ -400,4 +402,15 @@ bool fp_config_covers(const struct fp_config *config, const char *path, dev_t de
 			return !fp_config_excludes(config, path);
 	}
 	return false;
+}
+
+uint64_t fp_config_digest(const struct fp_config *config)
+{
+	uint64_t digest = config->digest;
+
+	/* Patterns stand for the directories that are there. */
+	for (size_t i = 0; i < config->directory_count; i++)
+		for (const char *c = config->directories[i].path; *c; c++)
+			digest = fp_mix(digest, (unsigned char)*c);
+	return digest;
 }

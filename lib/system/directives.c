@@ -1,6 +1,8 @@
 /* directives.c - what the lines of the configuration mean: directories, exclusions, includes, placement, thresholds. */
 #include "directives.h"
 
+#include <fastprelink/abi.h>
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -55,8 +57,17 @@ static int read_pattern(struct fp_config_reader *reader, struct fp_patterns *pat
 	return expanded(reader, fp_expand_braces(word, add_pattern, &words), word);
 }
 
+/* Puts WORD into the digest of what was read. */
+static void digest(struct fp_config *config, const char *word)
+{
+	for (; *word; word++)
+		config->digest = fp_mix(config->digest, (unsigned char)*word);
+	config->digest = fp_mix(config->digest, 0);
+}
+
 int fp_config_exclude_word(struct fp_config_reader *reader, const char *word)
 {
+	digest(reader->config, word);
 	return read_pattern(reader, &reader->config->excluded, word, 0);
 }
 
@@ -259,6 +270,8 @@ static int read_path_line(struct fp_config_reader *reader, char **line, size_t c
 
 int fp_config_directive(struct fp_config_reader *reader, char **words, size_t count)
 {
+	for (size_t i = 0; i < count; i++)
+		digest(reader->config, words[i]);
 	if (strchr("/-{", words[0][0]))
 		return read_path_line(reader, words, count);
 	for (size_t i = 0; i < sizeof(directives) / sizeof(directives[0]); i++) {

@@ -10,6 +10,7 @@ struct fp_config {
 	struct fp_config_directory *directories; /* in byte order */
 	size_t directory_count, directory_capacity;
 	struct fp_patterns float_for, libraries, excluded;
+	uint64_t digest; /* of all words read */
 	struct fp_root root;
 	struct fp_arena arena;
 };

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../graph/rootpath.h"
 #include "internal.h"
 
 int fp_run_new(const struct fp_run_options *options, struct fp_run **ret_run, struct fp_why *why)
@@ -78,12 +79,9 @@ const struct fp_carrier_result *fp_run_carrier(const struct fp_run *run)
 
 const char *fp_run_inside(const struct fp_run *run, const char *path)
 {
-	size_t length = run->root ? strlen(run->root) : 0;
+	const struct fp_root root = { .prefix = run->root ? run->root : "" };
 
-	if (length && strncmp(path, run->root, length) == 0 &&
-	    (path[length] == '/' || !path[length]))
-		return path[length] ? path + length : "/";
-	return path;
+	return fp_root_inside(&root, path);
 }
 
 const char *fp_run_on_host(struct fp_run *run, const char *path)

@@ -5,203 +5,32 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "../layout/layout.h"
 #include "../reloc/reloc.h"
 #include "../rewrite/commit.h"
 #include "../rewrite/undo.h"
-
-/* What linux/magic.h has not had for ever. */
-#ifndef BPF_FS_MAGIC
-#define BPF_FS_MAGIC 0xcafe4a11
-#endif
-#ifndef TRACEFS_MAGIC
-#define TRACEFS_MAGIC 0x74726163
-#endif
-#ifndef MQUEUE_MAGIC
-#define MQUEUE_MAGIC 0x19800202
-#endif
+#include "walk.h"
 
 enum {
-	MAX_DEPTH = 128,
 	MAX_SECTIONS = 65536,
 	MAX_SECTION_NAMES = 1024 * 1024,
 };
 
-struct identity {
-	dev_t device;
-	ino_t inode;
-};
-
-/* One walk.  Only what can be met twice is remembered: directories (bind mounts) and files with several names. */
-struct walk {
-	/* What to do with the regular file NAME in the directory PARENT; PATH is its whole name. */
-	int (*file)(struct walk *walk, int parent, const char *name, const char *path);
+/* What one scan does with what the walk meets. */
+struct scan {
 	fp_scan_visit *visit;
 	fp_scan_visit_executable *visit_executable;
 	void *context;
-	size_t root_length; /* of the part of a path that is the root's; set where data is passed over */
+	size_t root_length; /* of the part of a path that is the root's */
 	bool skips_data;
-	struct identity *seen; /* open addressing; inode 0: free */
-	size_t seen_count, seen_capacity;
-	unsigned depth;
 };
-
-static size_t seen_slot(const struct identity *seen, size_t capacity, struct identity id)
-{
-	uint64_t hash = ((uint64_t)id.inode ^ (uint64_t)id.device << 40) * 0x9e3779b97f4a7c15;
-	size_t slot = (size_t)(hash >> 32) & (capacity - 1);
-
-	while (seen[slot].inode && (seen[slot].inode != id.inode || seen[slot].device != id.device))
-		slot = (slot + 1) & (capacity - 1);
-	return slot;
-}
-
-static int seen_grow(struct walk *walk)
-{
-	size_t capacity = walk->seen_capacity ? walk->seen_capacity * 2 : 1024;
-	struct identity *seen = calloc(capacity, sizeof(*seen));
-
-	if (!seen)
-		return -ENOMEM;
-	for (size_t i = 0; i < walk->seen_capacity; i++)
-		if (walk->seen[i].inode)
-			seen[seen_slot(seen, capacity, walk->seen[i])] = walk->seen[i];
-	free(walk->seen);
-	walk->seen = seen;
-	walk->seen_capacity = capacity;
-	return 0;
-}
-
-/* 1 when the file STAT was met for the first time, 0 when it was met before, or -ENOMEM. */
-static int first_meeting(struct walk *walk, const struct stat *stat)
-{
-	struct identity id = { stat->st_dev, stat->st_ino };
-	size_t slot;
-	int error;
-
-	if (walk->seen_count >= walk->seen_capacity / 2) {
-		error = seen_grow(walk);
-		if (error)
-			return error;
-	}
-	slot = seen_slot(walk->seen, walk->seen_capacity, id);
-	if (walk->seen[slot].inode)
-		return 0;
-	walk->seen[slot] = id;
-	walk->seen_count++;
-	return 1;
-}
-
-static bool is_kernel_file_system(int fd)
-{
-	static const unsigned long magics[] = {
-		PROC_SUPER_MAGIC, SYSFS_MAGIC,   DEVPTS_SUPER_MAGIC,  CGROUP_SUPER_MAGIC,
-		DEBUGFS_MAGIC,    TRACEFS_MAGIC, CGROUP2_SUPER_MAGIC, SECURITYFS_MAGIC,
-		SELINUX_MAGIC,    BPF_FS_MAGIC,  EFIVARFS_MAGIC,      PSTOREFS_MAGIC,
-		BINFMTFS_MAGIC,   MQUEUE_MAGIC,  AUTOFS_SUPER_MAGIC,
-	};
-	struct statfs fs;
-
-	if (fstatfs(fd, &fs) != 0)
-		return true;
-	for (size_t i = 0; i < sizeof(magics) / sizeof(magics[0]); i++)
-		if ((uint32_t)fs.f_type == (uint32_t)magics[i])
-			return true;
-	return false;
-}
-
-/* A name in a directory, with the kind of file that readdir gave (DT_UNKNOWN: it did not say). */
-struct name {
-	char *name;
-	unsigned char type;
-};
-
-struct names {
-	struct name *list;
-	size_t count, capacity;
-};
-
-static int compare_names(const void *a, const void *b)
-{
-	return strcmp(((const struct name *)a)->name, ((const struct name *)b)->name);
-}
-
-static void names_free(struct names *names)
-{
-	while (names->count)
-		free(names->list[--names->count].name);
-	free(names->list);
-	*names = (struct names){ 0 };
-}
-
-static int names_add(struct names *names, const struct dirent *entry)
-{
-	if (names->count == names->capacity) {
-		size_t capacity = names->capacity ? names->capacity * 2 : 64;
-		struct name *list = reallocarray(names->list, capacity, sizeof(*list));
-
-		if (!list)
-			return -ENOMEM;
-		names->list = list;
-		names->capacity = capacity;
-	}
-	names->list[names->count].type = entry->d_type;
-	names->list[names->count].name = strdup(entry->d_name);
-	if (!names->list[names->count].name)
-		return -ENOMEM;
-	names->count++;
-	return 0;
-}
-
-/* The names in DIRECTORY that can matter, sorted: regular files and directories.  What cannot be read is not there. */
-static int read_names(DIR *directory, struct names *ret_names)
-{
-	struct names names = { 0 };
-	const struct dirent *entry;
-
-	while ((entry = readdir(directory))) {
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		if (entry->d_type != DT_REG && entry->d_type != DT_DIR &&
-		    entry->d_type != DT_UNKNOWN)
-			continue;
-		if (names_add(&names, entry) != 0) {
-			names_free(&names);
-			return -ENOMEM;
-		}
-	}
-	if (names.count)
-		qsort(names.list, names.count, sizeof(*names.list), compare_names);
-	*ret_names = names;
-	return 0;
-}
-
-static char *join(const char *directory, const char *name)
-{
-	size_t length = strlen(directory);
-	char *path;
-
-	if (asprintf(&path, "%s%s%s", directory, length && directory[length - 1] == '/' ? "" : "/",
-		     name) < 0)
-		return NULL;
-	return path;
-}
-
-/* Opens a file or, if so told by FLAGS, a directory, for reading and nothing else to happen. */
-static int open_name(int parent, const char *name, int flags)
-{
-	return openat(parent, name,
-		      O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | flags);
-}
 
 static bool is_elf(int fd, struct stat *ret_stat)
 {
@@ -212,9 +41,12 @@ static bool is_elf(int fd, struct stat *ret_stat)
 	       S_ISREG(ret_stat->st_mode);
 }
 
-static int walk_elf(struct walk *walk, int parent, const char *name, const char *path)
+/* A rule of the walk for files, as the other scan_* functions. */
+static int scan_elf(struct fp_walk *walk, int parent, const char *name, const char *path,
+		    void *context)
 {
-	int fd = open_name(parent, name, 0), first = 1;
+	const struct scan *scan = context;
+	int fd = fp_walk_open(parent, name, 0), first = 1;
 	struct stat stat;
 	bool elf;
 
@@ -225,8 +57,8 @@ static int walk_elf(struct walk *walk, int parent, const char *name, const char 
 	if (!elf)
 		return 0;
 	if (stat.st_nlink > 1)
-		first = first_meeting(walk, &stat);
-	return first > 0 ? walk->visit(path, walk->context) : first;
+		first = fp_walk_meet(walk, &stat);
+	return first > 0 ? scan->visit(path, scan->context) : first;
 }
 
 static int compare_endings(const void *key, const void *element)
@@ -252,137 +84,56 @@ static bool is_data(const char *name)
 			      sizeof(endings[0]), compare_endings);
 }
 
-/* As walk_elf, without a look at data and at what a killed run left, which is never loaded. */
-static int walk_likely_elf(struct walk *walk, int parent, const char *name, const char *path)
+static bool ignores_data(const char *name, void *context)
 {
-	bool temporary = strncmp(name, FP_TEMPORARY_PREFIX, strlen(FP_TEMPORARY_PREFIX)) == 0;
-
-	return temporary || is_data(name) ? 0 : walk_elf(walk, parent, name, path);
+	(void)context;
+	return is_data(name);
 }
 
-static int walk_executable(struct walk *walk, int parent, const char *name, const char *path)
+/* As ignores_data, and what a killed run left, which is never loaded. */
+static bool ignores_unlikely(const char *name, void *context)
 {
+	return strncmp(name, FP_TEMPORARY_PREFIX, strlen(FP_TEMPORARY_PREFIX)) == 0 ||
+	       ignores_data(name, context);
+}
+
+static int scan_executable(struct fp_walk *walk, int parent, const char *name, const char *path,
+			   void *context)
+{
+	const struct scan *scan = context;
 	struct stat stat;
 
-	if (is_data(name) || fstatat(parent, name, &stat, AT_SYMLINK_NOFOLLOW) != 0 ||
-	    !S_ISREG(stat.st_mode) || !(stat.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)))
+	(void)walk;
+	if (fstatat(parent, name, &stat, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(stat.st_mode) ||
+	    !(stat.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)))
 		return 0;
-	return walk->visit_executable(path, &stat, walk->context);
+	return scan->visit_executable(path, &stat, scan->context);
 }
 
-/* True for large directories in which no package installs programs or libraries. */
-static bool holds_data(const struct walk *walk, const char *path)
+/* False for large directories in which no package installs programs or libraries. */
+static bool enters(const char *path, void *context)
 {
 	static const char *const names[] = {
 		"include",     "src",        "share/doc",    "share/fonts", "share/help",
 		"share/icons", "share/info", "share/locale", "share/man",   "share/zoneinfo",
 	};
+	const struct scan *scan = context;
 
-	path += walk->root_length;
+	path += scan->root_length;
 	path += strspn(path, "/");
-	if (!walk->skips_data || strncmp(path, "usr/", 4) != 0)
-		return false;
+	if (!scan->skips_data || strncmp(path, "usr/", 4) != 0)
+		return true;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strcmp(path + 4, names[i]) == 0)
-			return true;
-	return false;
-}
-
-static int walk_names(struct walk *walk, DIR *directory, const char *path, dev_t device);
-
-/* Walks the directory open as FD, which it takes over.  DEVICE is its parent's; where it changes, the kind of
-   file system is looked at. */
-static int walk_directory(struct walk *walk, int fd, const char *path, const dev_t *device)
-{
-	struct stat stat;
-	DIR *directory;
-	int result;
-
-	if (fstat(fd, &stat) != 0 || walk->depth == MAX_DEPTH ||
-	    ((!device || *device != stat.st_dev) && is_kernel_file_system(fd))) {
-		close(fd);
-		return 0;
-	}
-	result = first_meeting(walk, &stat);
-	if (result <= 0) {
-		close(fd);
-		return result;
-	}
-	directory = fdopendir(fd);
-	if (!directory) {
-		close(fd);
-		return -ENOMEM;
-	}
-	walk->depth++;
-	result = walk_names(walk, directory, path, stat.st_dev);
-	walk->depth--;
-	closedir(directory);
-	return result;
-}
-
-/* Walks what NAME in the directory PARENT is, if it is a directory or an ELF file; PATH is its whole name. */
-static int walk_name(struct walk *walk, int parent, const struct name *name, const char *path,
-		     const dev_t *device)
-{
-	unsigned char type = name->type;
-	struct stat stat;
-	int fd;
-
-	if (type == DT_UNKNOWN) {
-		if (fstatat(parent, name->name, &stat, AT_SYMLINK_NOFOLLOW) != 0)
-			return 0;
-		type = S_ISREG(stat.st_mode) ? DT_REG : S_ISDIR(stat.st_mode) ? DT_DIR : DT_LNK;
-	}
-	if (type == DT_REG)
-		return walk->file(walk, parent, name->name, path);
-	if (type != DT_DIR || holds_data(walk, path))
-		return 0;
-	fd = open_name(parent, name->name, O_DIRECTORY);
-	return fd < 0 ? 0 : walk_directory(walk, fd, path, device);
-}
-
-static int walk_names(struct walk *walk, DIR *directory, const char *path, dev_t device)
-{
-	struct names names;
-	int result = read_names(directory, &names);
-
-	if (result)
-		return result;
-	for (size_t i = 0; i < names.count && !result; i++) {
-		char *child = join(path, names.list[i].name);
-
-		result = child ? walk_name(walk, dirfd(directory), &names.list[i], child, &device)
-			       : -ENOMEM;
-		free(child);
-	}
-	names_free(&names);
-	return result;
-}
-
-static int walk_all(struct walk *walk, const char *const *directories)
-{
-	int result = 0;
-
-	for (size_t i = 0; directories[i] && !result; i++)
-		result = walk_name(walk, AT_FDCWD,
-				   &(struct name){ (char *)directories[i], DT_UNKNOWN },
-				   directories[i], NULL);
-	free(walk->seen);
-	return result;
-}
-
-int fp_scan_elf(const char *const *directories, fp_scan_visit *visit, void *context)
-{
-	struct walk walk = { .file = walk_elf, .visit = visit, .context = context };
-
-	return walk_all(&walk, directories);
+			return false;
+	return true;
 }
 
 /* NAME is a directory of the root: those of packages, and those of users, where no package installs anything. */
-static bool holds_programs(const struct walk *walk, const char *name)
+static bool holds_programs(const char *name, bool skips_data)
 {
 	static const char *const names[] = { "bin", "sbin", "usr", "opt", "srv", "home", "root" };
-	size_t count = walk->skips_data ? 4 : sizeof(names) / sizeof(names[0]);
+	size_t count = skips_data ? 4 : sizeof(names) / sizeof(names[0]);
 
 	for (size_t i = 0; i < count; i++)
 		if (strcmp(name, names[i]) == 0)
@@ -390,51 +141,50 @@ static bool holds_programs(const struct walk *walk, const char *name)
 	return strncmp(name, "lib", 3) == 0;
 }
 
-/* Walks those directories of ROOT in which programs and libraries are installed. */
-static int walk_system(struct walk *walk, const char *root)
+static int compare_names(const struct dirent **a, const struct dirent **b)
 {
-	struct names names;
-	char **directories;
-	size_t kept = 0;
-	DIR *directory;
-	int result;
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* Walks those directories of ROOT in which programs and libraries are installed. */
+static int scan_system(const struct fp_walk_rules *rules, struct scan *scan, const char *root)
+{
+	struct fp_walk *walk = fp_walk_new(rules);
+	struct dirent **names = NULL;
+	int count, result = walk ? 0 : -ENOMEM;
 
 	if (!root || !*root)
 		root = "/";
-	walk->root_length = strlen(root);
-	directory = opendir(root);
-	if (!directory)
-		return 0;
-	result = read_names(directory, &names);
-	closedir(directory);
-	if (result)
-		return result;
-	directories = calloc(names.count + 1, sizeof(*directories));
-	if (!directories)
-		result = -ENOMEM;
-	for (size_t i = 0; i < names.count && !result; i++) {
-		if (!holds_programs(walk, names.list[i].name))
-			continue;
-		directories[kept] = join(root, names.list[i].name);
-		result = directories[kept++] ? 0 : -ENOMEM;
+	scan->root_length = strlen(root);
+	count = walk ? scandir(root, &names, NULL, compare_names) : 0;
+	for (int i = 0; i < count; i++) {
+		char *path;
+
+		if (!result && holds_programs(names[i]->d_name, scan->skips_data)) {
+			if (asprintf(&path, "%s%s%s", root,
+				     root[scan->root_length - 1] == '/' ? "" : "/",
+				     names[i]->d_name) < 0) {
+				result = -ENOMEM;
+			} else {
+				result = fp_walk_tree(walk, path, false);
+				free(path);
+			}
+		}
+		free(names[i]);
 	}
-	if (!result)
-		result = walk_all(walk, (const char *const *)directories);
-	while (kept)
-		free(directories[--kept]);
-	free(directories);
-	names_free(&names);
+	free(names);
+	fp_walk_free(walk);
 	return result;
 }
 
 int fp_scan_executables(const char *root, fp_scan_visit_executable *visit, void *context)
 {
-	struct walk walk = { .file = walk_executable,
-			     .skips_data = true,
-			     .visit_executable = visit,
-			     .context = context };
+	struct scan scan = { .skips_data = true, .visit_executable = visit, .context = context };
+	const struct fp_walk_rules rules = {
+		.file = scan_executable, .ignores = ignores_data, .enters = enters, .context = &scan
+	};
 
-	return walk_system(&walk, root);
+	return scan_system(&rules, &scan, root);
 }
 
 /* Reads [OFFSET, OFFSET + SIZE) of FD into new memory; null when the file has not got it. */
@@ -543,10 +293,11 @@ static int visit_prelinked(const char *path, void *context)
 
 int fp_scan_prelinked(const char *root, fp_scan_visit *visit, void *context)
 {
-	struct prelinked_scan scan = { visit, context };
-	struct walk walk = { .file = walk_elf, .visit = visit_prelinked, .context = &scan };
+	struct prelinked_scan prelinked = { visit, context };
+	struct scan scan = { .visit = visit_prelinked, .context = &prelinked };
+	const struct fp_walk_rules rules = { .file = scan_elf, .enters = enters, .context = &scan };
 
-	return walk_system(&walk, root);
+	return scan_system(&rules, &scan, root);
 }
 
 /* Where the library open as FD asks to be loaded.  False when it is none, or asks for nothing in the window. */
@@ -580,6 +331,22 @@ static bool read_place(int fd, const Elf64_Ehdr *ehdr, const struct fp_machine *
 	return true;
 }
 
+bool fp_scan_fixed_file(const char *path, uint64_t *ret_base, uint64_t *ret_room)
+{
+	const struct fp_machine *machine;
+	Elf64_Ehdr ehdr;
+	int fd = open_elf(path, &ehdr);
+	bool fixed;
+
+	if (fd < 0)
+		return false;
+	machine = fp_machine_find(ehdr.e_machine);
+	fixed = machine && read_place(fd, &ehdr, machine, ret_base, ret_room) &&
+		has_section(fd, &ehdr, FP_UNDO_SECTION);
+	close(fd);
+	return fixed;
+}
+
 struct fixed_scan {
 	fp_scan_visit_fixed *visit;
 	void *context;
@@ -588,27 +355,19 @@ struct fixed_scan {
 static int visit_fixed(const char *path, void *context)
 {
 	const struct fixed_scan *scan = context;
-	const struct fp_machine *machine;
 	uint64_t base, room;
-	Elf64_Ehdr ehdr;
-	int fd = open_elf(path, &ehdr);
-	bool fixed;
 
-	if (fd < 0)
-		return 0;
-	machine = fp_machine_find(ehdr.e_machine);
-	fixed = machine && read_place(fd, &ehdr, machine, &base, &room) &&
-		has_section(fd, &ehdr, FP_UNDO_SECTION);
-	close(fd);
-	return fixed ? scan->visit(path, base, room, scan->context) : 0;
+	return fp_scan_fixed_file(path, &base, &room) ? scan->visit(path, base, room, scan->context)
+						      : 0;
 }
 
 int fp_scan_fixed(const char *root, fp_scan_visit_fixed *visit, void *context)
 {
-	struct fixed_scan scan = { visit, context };
-	struct walk walk = {
-		.file = walk_likely_elf, .skips_data = true, .visit = visit_fixed, .context = &scan
+	struct fixed_scan fixed = { visit, context };
+	struct scan scan = { .skips_data = true, .visit = visit_fixed, .context = &fixed };
+	const struct fp_walk_rules rules = {
+		.file = scan_elf, .ignores = ignores_unlikely, .enters = enters, .context = &scan
 	};
 
-	return walk_system(&walk, root);
+	return scan_system(&rules, &scan, root);
 }

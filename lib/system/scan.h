@@ -1,4 +1,4 @@
-/* scan.h - finding ELF files in directories, and cheaply telling which ones are prelinked. */
+/* scan.h - finding executables and prelinked files in a system, cheaply. */
 #ifndef FP_SCAN_H
 #define FP_SCAN_H
 
@@ -9,17 +9,12 @@
 /* Called with the host path of a file that was found; a result other than 0 ends the scan. */
 typedef int fp_scan_visit(const char *path, void *context);
 
-/* Calls VISIT for every regular file that starts as an ELF file does, below the directories DIRECTORIES (ended
-   by null).  Names are taken in byte order, each directory's before the next one's; symbolic links are not followed; a
-   file or directory with several names is met once, under the first one.  Kernel file systems (proc, sysfs and
-   the like) and automounter triggers are not entered.  What cannot be read is passed over.  Returns what VISIT
-   returned, 0 at the end, or -ENOMEM. */
-int fp_scan_elf(const char *const *directories, fp_scan_visit *visit, void *context);
-
-/* As fp_scan_elf for those files below ROOT (null: "/") that carry undo data: programs and carriers.  Looked
+/* Calls VISIT for every regular file below ROOT (null: "/") that carries undo data: programs, libraries and carriers.  Looked
    at are the directories of a system in which programs and libraries are installed:
    bin, sbin, every lib*, usr, opt, srv, home and root.  /proc, /sys, /dev, /run, /tmp, /var, /mnt and /media
-   hold none, or those of other systems. */
+   hold none, or those of other systems.  Each directory's names are taken in byte order; symbolic links are not followed; a
+   file or directory with several names is met once, under the first one.  What cannot be read is passed over; see
+   fp_walk_tree.  Returns what VISIT returned, 0 at the end, or -ENOMEM. */
 int fp_scan_prelinked(const char *root, fp_scan_visit *visit, void *context);
 
 /* Called as fp_scan_visit for an executable file, with what lstat gives. */
@@ -37,6 +32,9 @@ typedef int fp_scan_visit_fixed(const char *path, uint64_t base, uint64_t room, 
 
 /* Calls VISIT for every library below the same directories that was shifted to an address in its machine's window. */
 int fp_scan_fixed(const char *root, fp_scan_visit_fixed *visit, void *context);
+
+/* True when the file PATH of the host is one of these libraries. */
+bool fp_scan_fixed_file(const char *path, uint64_t *ret_base, uint64_t *ret_room);
 
 /* True when PATH is an ELF file with a section of undo data.  Reads a few hundred bytes and believes none of them. */
 bool fp_scan_is_prelinked(const char *path);

@@ -64,7 +64,8 @@ static uint64_t environment(struct fp_run *run)
 
 	hash = fp_mix(hash, fp_config_digest(run->config));
 	hash = fp_mix(hash, options->placement);
-	hash = fp_mix(hash, (uint64_t)options->no_carrier | (uint64_t)options->conserve_memory << 1 |
+	hash = fp_mix(hash, (uint64_t)options->no_carrier |
+				    (uint64_t)options->conserve_memory << 1 |
 				    (uint64_t)options->use_ld_so_conf << 2 |
 				    (uint64_t)options->force << 3);
 	hash = mix_text(hash, options->library_path);
@@ -156,7 +157,6 @@ static int meet(const struct fp_selected *selected, void *context)
 	struct whole *whole = context;
 	struct fp_cached_file *file = fp_cache_add(whole->cache, selected->path);
 	struct fp_file_key key = fp_file_key(selected->stat);
-	bool executable = selected->stat->st_mode & 0111;
 
 	if (!file)
 		return -ENOMEM;
@@ -165,9 +165,6 @@ static int meet(const struct fp_selected *selected, void *context)
 		file->key = key;
 		file->kind = as_cached(selected->kind);
 		whole->cache->is_changed = true;
-		file->exposure = executable ? fp_guard_exposure(whole->run->config, selected->path,
-								selected->host, selected->stat)
-					    : FP_GUARD_NONE;
 		if (file->kind == FP_CACHED_LIBRARY)
 			read_base(file, selected->host);
 	}
@@ -175,7 +172,7 @@ static int meet(const struct fp_selected *selected, void *context)
 	if (file->is_met)
 		return 0;
 	file->is_met = true;
-	return file->kind == FP_CACHED_PROGRAM && !selected->is_excluded ? append(whole, file) : 0;
+	return file->kind == FP_CACHED_PROGRAM ? append(whole, file) : 0;
 }
 
 /* The programs that the cache knows; what was selected before comes first. */
@@ -205,7 +202,6 @@ static int select_files(struct whole *whole, struct fp_why *why)
 		.dereference = what->dereference,
 		.paths_are_changes = what->paths_are_changes,
 		.whole_system = all,
-		.with_excluded = true,
 		.known = is_known,
 	};
 	int error = fp_select(&selection, meet, whole, why);
@@ -324,22 +320,15 @@ static int choose(struct whole *whole, bool *ret_more)
 
 /* What libraries do for the sake of others */
 
+/* Exposed programs count wherever they are, whether or not the configuration covers them. */
 static int make_guard(struct whole *whole)
 {
-	int error = 0;
-
-	if (whole->guard)
-		return 0;
-	whole->guard = fp_guard_new(whole->run->loader);
 	if (!whole->guard)
-		return -ENOMEM;
-	for (size_t i = 0; i < whole->cache->file_count && !error; i++) {
-		struct fp_cached_file *file = whole->cache->files[i];
-
-		if (file->exposure && is_current(whole, file))
-			error = fp_guard_add(whole->guard, file->path, file->exposure);
-	}
-	return error;
+		whole->guard = fp_guard_new(whole->run->loader);
+	else
+		return 0;
+	return whole->guard ? fp_guard_scan(whole->guard, whole->run->root, whole->run->config)
+			    : -ENOMEM;
 }
 
 /* Marks the libraries that are fixed and must float, or floated for the sake of a program that does not load them any more. */
@@ -359,8 +348,8 @@ static int heed_guard(struct whole *whole)
 			continue;
 		host = fp_loader_resolve(whole->run->loader, file->path);
 		guarded = host && fp_guard_find(whole->guard, host) &&
-			  fp_config_library(whole->run->config,
-					    fp_run_inside(whole->run, host)) != FP_CONFIG_FIXED;
+			  fp_config_library(whole->run->config, fp_run_inside(whole->run, host)) !=
+				  FP_CONFIG_FIXED;
 		file->is_moved |= guarded ? file->base != 0 : file->is_guarded;
 	}
 	return error;
@@ -517,8 +506,7 @@ int fp_run_system(struct fp_run *run, const struct fp_system *what, fp_program_v
 		error = fp_why_system(why, ENAMETOOLONG, run->options.cache, "read");
 	if (error)
 		return error;
-	whole.cache = anew ? fp_cache_new(environment(run)) :
-			     fp_cache_read(path, environment(run));
+	whole.cache = anew ? fp_cache_new(environment(run)) : fp_cache_read(path, environment(run));
 	run->cache = whole.cache;
 	error = whole.cache ? go_through(&whole, why) : -ENOMEM;
 	if (error == -ENOMEM)
