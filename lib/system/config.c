@@ -30,8 +30,8 @@ int fp_config_bad_line(const struct fp_config_reader *reader, const char *what, 
 
 	/* What the command line says has no line. */
 	if (!file->line)
-		return fp_why_set(reader->why, FP_REASON_BAD_CONFIGURATION, file->path, "%s%s%.160s",
-				  what, *word ? ": " : "", word);
+		return fp_why_set(reader->why, FP_REASON_BAD_CONFIGURATION, file->path,
+				  "%s%s%.160s", what, *word ? ": " : "", word);
 	return fp_why_set(reader->why, FP_REASON_BAD_CONFIGURATION, file->path,
 			  "line %u: %s%s%.160s", file->line, what, *word ? ": " : "", word);
 }
