@@ -15,8 +15,12 @@ struct raw {
 	int dry_run, force, undo, all, verify, verbose, json, version, help, usage, ld_so_conf;
 	int md5, sha, sha256, bindings;
 	int fixed, aslr, random, conserve_memory;
+	int dereference, one_file_system, libs_only, quick, no_update_cache, print_cache, errors,
+		init;
 	char *root, *undo_output, *carrier, *runtime, *runtime_source, *library_path, *preload;
 	char *base, *seed, *scan_root;
+	char *config_file, *cache_file, *files_from;
+	char **excluded;
 };
 
 static enum options_result wrong(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -64,12 +68,42 @@ static enum options_result check_bindings(const struct raw *raw)
 		{ raw->dry_run, "--dry-run" },
 		{ raw->force, "--force" },
 		{ raw->carrier != NULL, "--carrier" },
+		{ raw->all, "--all" },
 	};
 	const char *other = first_given(others, sizeof(others) / sizeof(others[0]));
 
 	if (raw->bindings && other)
 		return wrong("--bindings and %s do not go together", other);
 	return OPTIONS_RUN;
+}
+
+/* Options about what is selected and remembered, where nothing is; those that nothing obeys yet. */
+static enum options_result check_selection(const struct raw *raw, const char *reading)
+{
+	const struct given selecting[] = {
+		{ raw->quick, "--quick" },
+		{ raw->libs_only, "--libs-only" },
+		{ raw->excluded != NULL, "--black-list" },
+		{ raw->dereference, "--dereference" },
+		{ raw->one_file_system, "--one-file-system" },
+		{ raw->files_from != NULL, "--files-from" },
+		{ raw->no_update_cache, "--no-update-cache" },
+		{ raw->print_cache, "--print-cache" },
+		{ raw->cache_file != NULL, "--cache-file" },
+		{ raw->config_file != NULL, "--config-file" },
+		{ raw->all && !raw->undo, "--all" },
+	};
+	const size_t count = sizeof(selecting) / sizeof(selecting[0]);
+	const char *other = raw->undo       ? "--undo"
+			    : reading       ? reading
+			    : raw->base     ? "--reloc-only"
+			    : raw->bindings ? "--bindings"
+					    : NULL;
+	const char *selected = first_given(selecting, count);
+
+	if (selected && other)
+		return wrong("%s and %s do not go together", selected, other);
+	return selected ? wrong("%s is not supported yet", selected) : OPTIONS_RUN;
 }
 
 /* What does not go together; the same pairs as in classic prelink where it has the options. */
@@ -89,6 +123,7 @@ static enum options_result check_combinations(const struct raw *raw, size_t file
 	};
 	const char *digest = first_given(digests, 3);
 	const char *reading = raw->verify ? "--verify" : digest, *placing;
+	enum options_result result;
 
 	if (raw->md5 + raw->sha + raw->sha256 > 1)
 		return wrong("only one of --md5, --sha and --sha256 can be given");
@@ -119,17 +154,16 @@ static enum options_result check_combinations(const struct raw *raw, size_t file
 		return wrong("--undo-output and --all do not go together");
 	if (raw->undo_output && file_count != 1)
 		return wrong("--undo-output needs exactly one file");
-	if (raw->all && !raw->undo)
-		return wrong("--all needs --undo");
-	if (raw->all && file_count)
+	if (raw->all && (file_count || raw->files_from))
 		return wrong("--all takes no files");
-	if (!raw->all && !file_count)
+	if (!raw->all && !file_count && !raw->files_from && !raw->print_cache)
 		return wrong("no files given");
 	if (raw->carrier && strcmp(raw->carrier, "auto") != 0 && strcmp(raw->carrier, "no") != 0)
 		return wrong("--carrier is \"auto\" or \"no\", not \"%s\"", raw->carrier);
 	if (raw->runtime && raw->runtime[0] != '/')
 		return wrong("--runtime needs an absolute path, not \"%s\"", raw->runtime);
-	return check_bindings(raw);
+	result = check_selection(raw, reading);
+	return result == OPTIONS_RUN ? check_bindings(raw) : result;
 }
 
 /* Reads TEXT, a number in the notation of C; false when it is anything else. */
@@ -153,12 +187,14 @@ static const char *non_empty(const char *text)
 static void take_strings(struct options *options, const struct raw *raw)
 {
 	char *const strings[OPTIONS_STRINGS] = {
-		raw->root,           raw->undo_output,  raw->carrier, raw->runtime,
-		raw->runtime_source, raw->library_path, raw->preload, raw->base,
-		raw->seed,           raw->scan_root,
+		raw->root,           raw->undo_output,  raw->carrier,     raw->runtime,
+		raw->runtime_source, raw->library_path, raw->preload,     raw->base,
+		raw->seed,           raw->scan_root,    raw->config_file, raw->cache_file,
+		raw->files_from,
 	};
 
 	memcpy(options->strings, strings, sizeof(strings));
+	options->excluded = raw->excluded;
 }
 
 static void fill(struct options *options, const struct raw *raw)
@@ -176,6 +212,15 @@ static void fill(struct options *options, const struct raw *raw)
 	options->verbose = raw->verbose;
 	options->json = raw->json;
 	options->undo_output = raw->undo_output;
+	options->dereference = raw->dereference;
+	options->one_file_system = raw->one_file_system;
+	options->libs_only = raw->libs_only;
+	options->quick = raw->quick;
+	options->no_update_cache = raw->no_update_cache;
+	options->print_cache = raw->print_cache;
+	options->config_file = raw->config_file;
+	options->cache_file = raw->cache_file;
+	options->files_from = raw->files_from;
 	options->run.root = non_empty(raw->root);
 	options->run.preload = non_empty(raw->preload);
 	options->run.scan_root = non_empty(raw->scan_root);
@@ -272,6 +317,31 @@ enum options_result options_parse(int argc, const char **argv, struct options *r
 		  &raw.runtime_source, 0, "install the runtime from FILE", "FILE" },
 		{ "scan-root", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &raw.scan_root, 0,
 		  "look for other fixed libraries below DIR", "DIR" },
+		/* Nothing obeys these yet, so the help does not show them. */
+		{ "config-file", 'c', POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &raw.config_file,
+		  0, "instead of /etc/fastprelink.conf", "CONF" },
+		{ "black-list", 'b', POPT_ARG_ARGV | POPT_ARGFLAG_DOC_HIDDEN, &raw.excluded, 0,
+		  "leave files and directories alone", "PATTERN" },
+		{ "dereference", 'h', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.dereference, 0,
+		  "follow symbolic links in directories", NULL },
+		{ "one-file-system", 'l', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN,
+		  &raw.one_file_system, 0, "stay on a directory's file system", NULL },
+		{ "files-from", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &raw.files_from, 0,
+		  "what has changed; - is standard input", "FILE" },
+		{ "libs-only", 0, POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.libs_only, 0,
+		  "only libraries", NULL },
+		{ "quick", 'q', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.quick, 0,
+		  "trust the times in the cache", NULL },
+		{ "no-update-cache", 'N', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN,
+		  &raw.no_update_cache, 0, "do not write the cache", NULL },
+		{ "cache-file", 'C', POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &raw.cache_file, 0,
+		  "where results are kept", "CACHE" },
+		{ "print-cache", 'p', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.print_cache, 0,
+		  "only print the cache", NULL },
+		/* Classic prelink's, for what is done anyway. */
+		{ "errors", 'e', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.errors, 0, "",
+		  NULL },
+		{ "init", 'i', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.init, 0, "", NULL },
 		{ "verbose", 'v', POPT_ARG_NONE, &raw.verbose, 0, "a line for every file", NULL },
 		{ "json", 0, POPT_ARG_NONE, &raw.json, 0, "a JSON object for every file", NULL },
 		{ "version", 'V', POPT_ARG_NONE, &raw.version, 0, "print the version", NULL },
@@ -319,6 +389,9 @@ void options_free(struct options *options)
 {
 	for (size_t i = 0; i < OPTIONS_STRINGS; i++)
 		free(options->strings[i]);
+	for (size_t i = 0; options->excluded && options->excluded[i]; i++)
+		free(options->excluded[i]);
+	free(options->excluded);
 	while (options->file_count)
 		free(options->files[--options->file_count]);
 	free(options->files);
