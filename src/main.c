@@ -206,6 +206,13 @@ static int collect(const char *path, void *context)
 	return 0;
 }
 
+static void free_list(struct file_list *list)
+{
+	while (list->count)
+		free(list->files[--list->count]);
+	free(list->files);
+}
+
 /* Restores everything; with nothing prelinked left, the runtime goes too. */
 static int undo_all(struct fp_run *run, struct output *output, const struct options *options)
 {
@@ -223,28 +230,91 @@ static int undo_all(struct fp_run *run, struct output *output, const struct opti
 		fp_why_system(&why, -error, NULL, "find prelinked files");
 		output_fatal(&why);
 	}
-	while (list.count)
-		free(list.files[--list.count]);
-	free(list.files);
+	free_list(&list);
+	return error;
+}
+
+/* Splits the names in TEXT, which is changed and must stay as long as LIST: they end with null bytes if there are any, else with
+   newlines.  -ENOMEM or 0. */
+static int split_names(char *text, size_t size, struct file_list *list)
+{
+	char end = memchr(text, '\0', size) ? '\0' : '\n';
+	int error = 0;
+
+	for (char *at = text, *stop; at < text + size && !error; at = stop + 1) {
+		stop = memchr(at, end, (size_t)(text + size - at));
+		if (!stop)
+			stop = text + size;
+		*stop = '\0';
+		if (*at)
+			error = collect(at, list);
+	}
+	return error;
+}
+
+/* Reads the names in the file NAME; "-" is standard input. */
+static int read_names(const char *name, struct file_list *list)
+{
+	FILE *file = strcmp(name, "-") == 0 ? stdin : fopen(name, "re");
+	char *text = NULL;
+	size_t size = 0, space = 0, got;
+	int error = file ? 0 : -errno;
+
+	do {
+		char *larger;
+
+		if (!error && space - size < 4096) {
+			space = space ? space * 2 : 65536;
+			larger = realloc(text, space + 1);
+			if (larger)
+				text = larger;
+			else
+				error = -ENOMEM;
+		}
+		got = error ? 0 : fread(text + size, 1, space - size, file);
+		size += got;
+	} while (got);
+	if (!error && ferror(file))
+		error = -EIO;
+	if (!error)
+		error = split_names(text, size, list);
+	free(text);
+	if (file && file != stdin)
+		fclose(file);
 	return error;
 }
 
 static int prelink_all(struct fp_run *run, struct output *output, const struct options *options)
 {
+	struct fp_request request = { .paths = options->files,
+				      .path_count = options->file_count,
+				      .one_file_system = options->one_file_system,
+				      .dereference = options->dereference,
+				      .paths_are_changes = options->files_from != NULL,
+				      .all = options->all };
+	struct file_list list = { 0 };
 	struct fp_why why = { 0 };
 	size_t told;
-	int error = fp_run_prelink(run, options->files, options->file_count, say_prelinked, output,
-				   &why);
+	int error = options->files_from ? read_names(options->files_from, &list) : 0;
 
-	if (error != -EINTR) {
-		if (error)
-			output_fatal(&why);
-		return error;
+	if (error) {
+		fp_why_system(&why, -error, options->files_from, "read");
+	} else {
+		for (size_t i = 0; i < options->file_count && list.files && !error; i++)
+			error = collect(options->files[i], &list);
+		if (list.files) {
+			request.paths = list.files;
+			request.path_count = list.count;
+		}
+		error = fp_run_prelink(run, &request, say_prelinked, output, &why);
 	}
 	told = output->done + output->unchanged + output->skipped;
-	if (told < options->file_count)
+	if (error == -EINTR && told < options->file_count)
 		output_interrupted(output, options->files[told], options->file_count - told);
-	return 0;
+	else if (error && error != -EINTR)
+		output_fatal(&why);
+	free_list(&list);
+	return error == -EINTR ? 0 : error;
 }
 
 static int run_action(struct fp_run *run, struct output *output, const struct options *options)
@@ -257,7 +327,7 @@ static int run_action(struct fp_run *run, struct output *output, const struct op
 	};
 	int error = 0;
 
-	if (options->all)
+	if (options->all && options->action == ACTION_UNDO)
 		error = undo_all(run, output, options);
 	else if (options->action == ACTION_PRELINK)
 		error = prelink_all(run, output, options);

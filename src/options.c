@@ -77,7 +77,7 @@ static enum options_result check_bindings(const struct raw *raw)
 	return OPTIONS_RUN;
 }
 
-/* Options about what is selected and remembered, where nothing is; those that nothing obeys yet. */
+/* Options about what is selected and remembered, where nothing is. */
 static enum options_result check_selection(const struct raw *raw, const char *reading)
 {
 	const struct given selecting[] = {
@@ -93,17 +93,16 @@ static enum options_result check_selection(const struct raw *raw, const char *re
 		{ raw->config_file != NULL, "--config-file" },
 		{ raw->all && !raw->undo, "--all" },
 	};
-	const size_t count = sizeof(selecting) / sizeof(selecting[0]);
 	const char *other = raw->undo       ? "--undo"
 			    : reading       ? reading
 			    : raw->base     ? "--reloc-only"
 			    : raw->bindings ? "--bindings"
 					    : NULL;
-	const char *selected = first_given(selecting, count);
+	const char *selected = first_given(selecting, sizeof(selecting) / sizeof(selecting[0]));
 
 	if (selected && other)
 		return wrong("%s and %s do not go together", selected, other);
-	return selected ? wrong("%s is not supported yet", selected) : OPTIONS_RUN;
+	return OPTIONS_RUN;
 }
 
 /* What does not go together; the same pairs as in classic prelink where it has the options. */
@@ -214,13 +213,13 @@ static void fill(struct options *options, const struct raw *raw)
 	options->undo_output = raw->undo_output;
 	options->dereference = raw->dereference;
 	options->one_file_system = raw->one_file_system;
-	options->libs_only = raw->libs_only;
-	options->quick = raw->quick;
-	options->no_update_cache = raw->no_update_cache;
 	options->print_cache = raw->print_cache;
-	options->config_file = raw->config_file;
-	options->cache_file = raw->cache_file;
 	options->files_from = raw->files_from;
+	options->run.config = raw->config_file;
+	options->run.cache = raw->cache_file;
+	options->run.no_cache_update = raw->no_update_cache;
+	options->run.libs_only = raw->libs_only;
+	options->run.excluded = raw->excluded;
 	options->run.root = non_empty(raw->root);
 	options->run.preload = non_empty(raw->preload);
 	options->run.scan_root = non_empty(raw->scan_root);

@@ -27,9 +27,8 @@ struct options {
 	enum fp_digest digest;
 	const char *undo_output; /* null: in place */
 	/* Which files, and what is known about them from earlier runs. */
-	bool dereference, one_file_system, libs_only;
-	bool quick, no_update_cache, print_cache;
-	const char *config_file, *cache_file, *files_from; /* null: not given */
+	bool dereference, one_file_system, print_cache;
+	const char *files_from; /* null: not given */
 	char **excluded; /* owned; patterns, ended by null; null: none */
 	uint64_t base;   /* of the first library, for ACTION_RELOCATE */
 	char **files;

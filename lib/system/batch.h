@@ -6,7 +6,7 @@
 
 struct fp_batch;
 
-/* For the COUNT programs PATHS, which stay the caller's; VISIT as in fp_run_prelink. */
+/* For the COUNT programs PATHS of RUN, which is configured; they stay the caller's; VISIT as in fp_run_prelink. */
 int fp_batch_new(struct fp_run *run, const char *const *paths, size_t count,
 		 fp_program_visit *visit, void *context, struct fp_batch **ret_batch,
 		 struct fp_why *why);
@@ -18,5 +18,9 @@ int fp_batch_look(struct fp_batch *batch, struct fp_why *why);
 
 /* Writes what was decided.  Returns as fp_run_prelink. */
 int fp_batch_write(struct fp_batch *batch, struct fp_why *why);
+
+/* fp_run_prelink for a request with ALL or PATHS_ARE_CHANGES, for a run that is configured. */
+int fp_run_whole(struct fp_run *run, const struct fp_request *request, fp_program_visit *visit,
+		 void *context, struct fp_why *why);
 
 #endif

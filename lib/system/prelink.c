@@ -24,6 +24,7 @@
 #include "batch.h"
 #include "parallel.h"
 #include "policy.h"
+#include "select.h"
 
 enum {
 	BATCH = 64, /* programs that are written before their old files are let go */
@@ -390,12 +391,8 @@ int fp_batch_new(struct fp_run *run, const char *const *paths, size_t count,
 		 fp_program_visit *visit, void *context, struct fp_batch **ret_batch,
 		 struct fp_why *why)
 {
-	struct fp_batch *batch;
-	int error = fp_run_configure(run, why);
+	struct fp_batch *batch = calloc(1, sizeof(*batch));
 
-	if (error)
-		return error;
-	batch = calloc(1, sizeof(*batch));
 	if (batch)
 		batch->jobs = calloc(count + 1, sizeof(*batch->jobs));
 	if (!batch || !batch->jobs) {
@@ -456,7 +453,7 @@ int fp_batch_write(struct fp_batch *batch, struct fp_why *why)
 				   .context = batch,
 				   .stop = run->options.stop,
 				   .threads = run->options.threads };
-	int error = ensure_carriers(batch);
+	int error = run->options.libs_only ? 0 : ensure_carriers(batch);
 
 	if (!error)
 		error = fp_parallel_run(&job, batch->count);
@@ -464,17 +461,57 @@ int fp_batch_write(struct fp_batch *batch, struct fp_why *why)
 		error = fp_run_place_libraries(run);
 	job.work = write_one;
 	job.finish = tell;
-	if (!error)
+	if (!error && !run->options.libs_only)
 		error = write_programs(batch, &job);
 	return explain(error, why);
 }
 
-int fp_run_prelink(struct fp_run *run, char *const *paths, size_t count, fp_program_visit *visit,
-		   void *context, struct fp_why *why)
+/* The programs of a request. */
+struct list {
+	struct fp_arena arena;
+	const char **paths;
+	size_t count, space;
+};
+
+/* A fp_select_visit: of directories, only programs. */
+static int collect(const struct fp_selected *file, void *context)
+{
+	struct list *list = context;
+
+	if (!file->is_named && file->kind != FP_SELECT_PROGRAM)
+		return 0;
+	if (list->count == list->space) {
+		size_t space = list->space ? list->space * 2 : 256;
+		const char **paths = reallocarray(list->paths, space, sizeof(*paths));
+
+		if (!paths)
+			return -ENOMEM;
+		list->paths = paths;
+		list->space = space;
+	}
+	list->paths[list->count] = fp_arena_string(&list->arena, file->path);
+	return list->paths[list->count++] ? 0 : -ENOMEM;
+}
+
+static bool has_directory(const struct fp_run *run, const struct fp_request *request)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < request->path_count && !found; i++) {
+		const char *path = fp_run_inside(run, request->paths[i]);
+		const char *host = path[0] == '/' ? fp_loader_resolve(run->loader, path) : path;
+		struct stat stat;
+
+		found = host && lstat(host, &stat) == 0 && S_ISDIR(stat.st_mode);
+	}
+	return found;
+}
+
+static int prelink(struct fp_run *run, const char *const *paths, size_t count,
+		   fp_program_visit *visit, void *context, struct fp_why *why)
 {
 	struct fp_batch *batch = NULL;
-	int error =
-		fp_batch_new(run, (const char *const *)paths, count, visit, context, &batch, why);
+	int error = fp_batch_new(run, paths, count, visit, context, &batch, why);
 
 	if (!error)
 		error = fp_batch_look(batch, why);
@@ -483,5 +520,34 @@ int fp_run_prelink(struct fp_run *run, char *const *paths, size_t count, fp_prog
 	if (!error)
 		error = fp_batch_write(batch, why);
 	fp_batch_free(batch);
+	return error;
+}
+
+int fp_run_prelink(struct fp_run *run, const struct fp_request *request, fp_program_visit *visit,
+		   void *context, struct fp_why *why)
+{
+	struct fp_selection selection = {
+		.root = run->root,
+		.paths = request->paths,
+		.path_count = request->path_count,
+		.one_file_system = request->one_file_system,
+		.dereference = request->dereference,
+	};
+	struct list list = { 0 };
+	int error = fp_run_configure(run, why);
+
+	if (error)
+		return error;
+	if (request->all || request->paths_are_changes)
+		return fp_run_whole(run, request, visit, context, why);
+	if (!has_directory(run, request))
+		return prelink(run, (const char *const *)request->paths, request->path_count, visit,
+			       context, why);
+	selection.config = run->config;
+	error = fp_select(&selection, collect, &list, why);
+	if (!error)
+		error = prelink(run, list.paths, list.count, visit, context, why);
+	free(list.paths);
+	fp_arena_free(&list.arena);
 	return error;
 }

@@ -60,11 +60,10 @@ int fp_run_configure(struct fp_run *run, struct fp_why *why)
 	const struct fp_config_settings *settings;
 	int error = run->config ? 0 : fp_config_read(&source, &run->config, why);
 
-	for (size_t i = 0; i < run->options.excluded_count && !error; i++)
-		error = fp_config_exclude(run->config, run->options.excluded[i], why);
+	for (; run->options.excluded && *run->options.excluded && !error; run->options.excluded++)
+		error = fp_config_exclude(run->config, *run->options.excluded, why);
 	if (error)
 		return error;
-	run->options.excluded_count = 0;
 	settings = fp_config_settings(run->config);
 	if (run->options.placement == FP_PLACEMENT_CONFIGURED)
 		run->options.placement = settings->placement;

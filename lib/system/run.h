@@ -47,8 +47,7 @@ typedef void fp_progress_visit(enum fp_phase phase, size_t done, size_t total, v
 
 struct fp_run_options {
 	const char *config; /* configuration file, inside the root; null: /etc/fastprelink.conf */
-	const char *const *excluded; /* patterns, as the directive -b; excluded_count of them */
-	size_t excluded_count;
+	char *const *excluded; /* patterns, as the directive -b, ended by null; null: none */
 	const char *cache; /* file of the host in which results are kept; null: the default */
 	bool no_cache_update;
 	const char *root;         /* sysroot, or null for "/" */
@@ -64,6 +63,7 @@ struct fp_run_options {
 	bool dry_run;      /* decide everything, write nothing */
 	bool force;        /* also what gains little */
 	bool no_carrier;   /* leave libc alone */
+	bool libs_only;    /* place the libraries of the programs, and do not write these */
 	enum fp_placement placement;
 	bool conserve_memory; /* libraries that no program of the run loads both of may share addresses */
 	bool random;          /* every library gets a new address that depends on seed */
@@ -108,28 +108,26 @@ void fp_run_free(struct fp_run *run);
 typedef int fp_program_visit(const char *path, const struct fp_program_result *result,
 			     const struct fp_why *why, void *context);
 
-/* Prelinks the COUNT programs PATHS (host paths; inside the root when there is one, with or without the root's prefix) in place.
-   The carrier and the runtime are installed first when they are not there; then the libraries of all the programs are placed;
-   then the programs are written.  VISIT is called for each of them in the order of PATHS, one at a time.  One file's failure ends
-   nothing.  Returns 0; what VISIT returned; -EINTR when the run was stopped; or another negative errno, with the reason in WHY, when nothing
-   could be decided. */
-int fp_run_prelink(struct fp_run *run, char *const *paths, size_t count, fp_program_visit *visit,
-		   void *context, struct fp_why *why);
-
-/* What a run over a system is about. */
-struct fp_system {
-	char *const *paths; /* files and directories, with the root's prefix or without */
+/* What a run is about. */
+struct fp_request {
+	/* Programs, and directories of programs: host paths; inside the root when there is one, with or without the root's
+	   prefix. */
+	char *const *paths;
 	size_t path_count;
 	bool one_file_system, dereference; /* in directories of PATHS */
-	bool paths_are_changes; /* PATHS are files that a package manager has changed; what else is affected is found */
-	bool all;               /* everything that the configuration covers */
+	bool paths_are_changes; /* PATHS are files that have changed, and what they affect is to be found */
+	bool all;               /* the whole system: everything that the configuration covers */
 };
 
-/* Prelinks what WHAT says, as fp_run_prelink.  With ALL or PATHS_ARE_CHANGES only what is affected by something that has changed since
-   the last such run is looked at; the rest is told of as unchanged, from the cache.  Libraries that the configuration does not cover
-   stay as they are then. */
-int fp_run_system(struct fp_run *run, const struct fp_system *what, fp_program_visit *visit,
-		  void *context, struct fp_why *why);
+/* Prelinks the programs of REQUEST in place.  The carrier and the runtime are installed first when they are not there; then the libraries
+   of all the programs are placed; then the programs are written.  VISIT is called for each program, one at a time, in the order of
+   PATHS.  One file's failure ends nothing.
+   With ALL or PATHS_ARE_CHANGES only what has changed since the last such run, or is affected by it, is looked at; the rest is told of
+   first, as unchanged, from the cache.  Libraries that the configuration does not cover stay as they are then.
+   Returns 0; what VISIT returned; -EINTR when the run was stopped; or another negative errno, with the reason in WHY, when nothing
+   could be decided. */
+int fp_run_prelink(struct fp_run *run, const struct fp_request *request, fp_program_visit *visit,
+		   void *context, struct fp_why *why);
 
 /* What was done about the carrier and the runtime so far. */
 const struct fp_carrier_result *fp_run_carrier(const struct fp_run *run);

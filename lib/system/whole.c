@@ -25,7 +25,7 @@
 
 struct whole {
 	struct fp_run *run;
-	const struct fp_system *what;
+	const struct fp_request *request;
 	struct fp_cache *cache;
 	struct fp_guard *guard;           /* null: not needed yet */
 	struct fp_cached_file **programs; /* of the system, in the order in which they were met */
@@ -190,17 +190,17 @@ static int append_cached(struct whole *whole)
 
 static int select_files(struct whole *whole, struct fp_why *why)
 {
-	const struct fp_system *what = whole->what;
+	const struct fp_request *request = whole->request;
 	/* Without results of an earlier run nobody knows what a change affects. */
-	bool all = what->all || !whole->cache->file_count;
+	bool all = request->all || !whole->cache->file_count;
 	const struct fp_selection selection = {
 		.root = whole->run->root,
 		.config = whole->run->config,
-		.paths = what->paths,
-		.path_count = what->path_count,
-		.one_file_system = what->one_file_system,
-		.dereference = what->dereference,
-		.paths_are_changes = what->paths_are_changes,
+		.paths = request->paths,
+		.path_count = request->path_count,
+		.one_file_system = request->one_file_system,
+		.dereference = request->dereference,
+		.paths_are_changes = request->paths_are_changes,
 		.whole_system = all,
 		.known = is_known,
 	};
@@ -494,18 +494,16 @@ static void keep(struct whole *whole, const char *path)
 	(void)fp_cache_write(whole->cache, path, NULL);
 }
 
-int fp_run_system(struct fp_run *run, const struct fp_system *what, fp_program_visit *visit,
-		  void *context, struct fp_why *why)
+int fp_run_whole(struct fp_run *run, const struct fp_request *request, fp_program_visit *visit,
+		 void *context, struct fp_why *why)
 {
-	struct whole whole = { .run = run, .what = what, .visit = visit, .context = context };
+	struct whole whole = { .run = run, .request = request, .visit = visit, .context = context };
 	bool anew = run->options.force || run->options.random;
 	char path[PATH_MAX];
-	int error = fp_run_configure(run, why);
+	int error;
 
-	if (!error && cache_path(run, path) != 0)
-		error = fp_why_system(why, ENAMETOOLONG, run->options.cache, "read");
-	if (error)
-		return error;
+	if (cache_path(run, path) != 0)
+		return fp_why_system(why, ENAMETOOLONG, run->options.cache, "read");
 	whole.cache = anew ? fp_cache_new(environment(run)) : fp_cache_read(path, environment(run));
 	run->cache = whole.cache;
 	error = whole.cache ? go_through(&whole, why) : -ENOMEM;
