@@ -500,8 +500,13 @@ int fp_run_whole(struct fp_run *run, const struct fp_request *request, fp_progra
 	struct whole whole = { .run = run, .request = request, .visit = visit, .context = context };
 	bool anew = run->options.force || run->options.random;
 	char path[PATH_MAX];
+	size_t directories;
 	int error;
 
+	fp_config_directories(run->config, &directories);
+	if (request->all && !directories)
+		return fp_why_set(why, FP_REASON_BAD_CONFIGURATION, run->root,
+				  "no directory is configured");
 	if (cache_path(run, path) != 0)
 		return fp_why_system(why, ENAMETOOLONG, run->options.cache, "read");
 	whole.cache = anew ? fp_cache_new(environment(run)) : fp_cache_read(path, environment(run));
