@@ -126,6 +126,14 @@ def test_excluded_with_classic_options(tree, options):
     assert said(tree, "/opt/c/x") == [DEFAULTS, "/opt/c/x excluded silent"]
 
 
+@pytest.mark.parametrize("pattern, answer", [
+    ("/bin", "1"), ("t{oo,ee}l", "1"), ("other", "0"),
+    ("a/b", "bad-configuration: -b: neither an absolute path nor a name: a/b"), ("{", "bad-configuration: -b: a brace without its partner: {"),
+])
+def test_excluded_by_the_command_line(tree, pattern, answer):
+    assert drive("exclude", tree, pattern, "/usr/bin/tool").stdout == answer + "\n"
+
+
 def test_a_link_that_is_excluded_stands_for_its_file(tree):
     (tree / "opt/link").symlink_to("/bin/tool")
     write(tree, "-b /opt/link")

@@ -2,6 +2,7 @@
 
      driver config ROOT VENDOR FILE PATH...  prints the settings, the directories with their options, and for each PATH whether it
                                              is covered, excluded, and how it is placed; or what is wrong.  "-" as ROOT or FILE: none
+     driver exclude ROOT PATTERN PATH        prints whether PATH is excluded once PATTERN is, by the command line
      driver select ROOT VENDOR FILE OPTIONS PATH...  prints kind and path of each selected file, and how many names were passed over.
                                              OPTIONS are letters: a, the whole system; l, h; c, the paths are changes; k, everything
                                              is known to be data; q, only the count is printed */
@@ -59,6 +60,20 @@ static int show_config(char **arguments)
 		       directories[i].is_directory ? "/" : "");
 	for (arguments += 3; *arguments; arguments++)
 		show_path(config, *arguments);
+	fp_config_free(config);
+	return 0;
+}
+
+static int show_exclusion(char **arguments)
+{
+	const struct fp_config_source source = { .root = arguments[0], .vendor = "/nonexistent" };
+	struct fp_config *config;
+	struct fp_why why;
+
+	if (fp_config_read(&source, &config, &why) != 0 ||
+	    fp_config_exclude(config, arguments[1], &why) != 0)
+		return complain(&why);
+	printf("%d\n", fp_config_excludes(config, arguments[2]));
 	fp_config_free(config);
 	return 0;
 }
@@ -130,6 +145,8 @@ int main(int argc, char **argv)
 {
 	if (argc >= 5 && strcmp(argv[1], "config") == 0)
 		return show_config(argv + 2);
+	if (argc == 5 && strcmp(argv[1], "exclude") == 0)
+		return show_exclusion(argv + 2);
 	if (argc >= 6 && strcmp(argv[1], "select") == 0)
 		return show_selection(argv + 2);
 	return 2;
