@@ -15,7 +15,7 @@ static fp_addr *planned_bases(const struct fp_run *run, const struct fp_closure 
 
 	for (size_t i = 0; bases && i < closure->count; i++) {
 		const struct fp_object *object = closure->members[i].object;
-		const struct fp_placed *placed = fp_placing_find(run->placing, object);
+		const struct fp_placed *placed = fp_placing_find(run->placing, object->path);
 
 		if (placed)
 			bases[i] = placed->base;
@@ -112,7 +112,7 @@ bool fp_run_libraries_settled(const struct fp_run *run, const struct fp_closure 
 {
 	for (size_t i = 1; i < closure->count; i++) {
 		const struct fp_object *object = closure->members[i].object;
-		const struct fp_placed *placed = fp_placing_find(run->placing, object);
+		const struct fp_placed *placed = fp_placing_find(run->placing, object->path);
 
 		if (placed && !fp_placed_is_settled(placed, object))
 			return false;
@@ -125,7 +125,7 @@ void fp_run_want_libraries(const struct fp_run *run, const struct fp_closure *cl
 {
 	for (size_t i = 1; i < closure->count; i++) {
 		struct fp_placed *placed =
-			fp_placing_find(run->placing, closure->members[i].object);
+			fp_placing_find(run->placing, closure->members[i].object->path);
 
 		if (placed) {
 			placed->wanted = true;
@@ -156,13 +156,9 @@ static void work(size_t index, void *context)
 }
 
 /* Puts what came of a library into the cache. */
-static int note(const struct fp_run *run, const struct fp_placed *placed,
-		const struct fp_library_result *result)
+static int note(const struct fp_run *run, struct fp_cached_file *file,
+		const struct fp_placed *placed, const struct fp_library_result *result)
 {
-	struct fp_cached_file *file = run->cache ? fp_cache_find(run->cache, placed->name) : NULL;
-
-	if (!file)
-		return 0;
 	file->is_placed = !result->skipped;
 	file->is_guarded = placed->guarded;
 	file->base = result->base;
@@ -172,15 +168,32 @@ static int note(const struct fp_run *run, const struct fp_placed *placed,
 	return fp_cache_set_why(run->cache, file, &result->why);
 }
 
+/* A library may be known under several names. */
+static int note_all(const struct placing *placing)
+{
+	const struct fp_run *run = placing->run;
+	int error = 0;
+
+	for (size_t i = 0; i < run->cache->file_count && !error; i++) {
+		struct fp_cached_file *file = run->cache->files[i];
+		const struct fp_placed *placed = NULL;
+		const char *host = file->kind == FP_CACHED_LIBRARY
+					   ? fp_loader_resolve(run->loader, file->path)
+					   : NULL;
+
+		if (host)
+			placed = fp_placing_find(run->placing, host);
+		if (placed && placed->wanted)
+			error = note(run, file, placed, &placing->results[placed->index]);
+	}
+	return error;
+}
+
 static int finish(size_t index, void *context)
 {
 	const struct placing *placing = context;
 	const struct fp_run_options *options = &placing->run->options;
-	int error = note(placing->run, fp_placing_at(placing->run->placing, index),
-			 &placing->results[index]);
 
-	if (error)
-		return error;
 	if (options->on_library && fp_placing_at(placing->run->placing, index)->wanted)
 		options->on_library(&placing->results[index], options->visit_context);
 	if (options->on_progress)
@@ -208,6 +221,8 @@ int fp_run_place_libraries(struct fp_run *run)
 	/* Only now: other libraries are made for the addresses that were decided, whatever came of it first. */
 	for (size_t i = 0; i < placing.count && !error; i++)
 		fp_placing_at(run->placing, i)->base = placing.results[i].base;
+	if (!error && run->cache)
+		error = note_all(&placing);
 	free(placing.results);
 	return error;
 }

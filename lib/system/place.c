@@ -63,9 +63,9 @@ void fp_placing_free(struct fp_placing *placing)
 	free(placing);
 }
 
-struct fp_placed *fp_placing_find(const struct fp_placing *placing, const struct fp_object *object)
+struct fp_placed *fp_placing_find(const struct fp_placing *placing, const char *host)
 {
-	return fp_strmap_get(&placing->by_path, object->path);
+	return fp_strmap_get(&placing->by_path, host);
 }
 
 struct fp_placed *fp_placing_at(const struct fp_placing *placing, size_t index)
@@ -103,12 +103,14 @@ static struct fp_placed *append(struct fp_placing *placing, const struct fp_memb
 	placed->object = member->object;
 	placed->room = fp_shift_room(member->object);
 	placed->name = fp_arena_string(&placing->arena, member->name);
+	placed->path = fp_arena_string(&placing->arena, member->object->path);
 	if (placing->program_words)
 		placed->programs =
 			fp_arena_array(&placing->arena, placing->program_words, sizeof(uint64_t));
-	if (!placed->name || (placing->program_words && !placed->programs) ||
-	    fp_strmap_put(&placing->by_path, member->object->path, placed) != 0)
+	if (!placed->name || !placed->path || (placing->program_words && !placed->programs) ||
+	    fp_strmap_put(&placing->by_path, placed->path, placed) != 0)
 		return NULL;
+	placed->index = placing->count;
 	placing->list[placing->count++] = placed;
 	return placed;
 }
@@ -168,7 +170,7 @@ int fp_placing_add(struct fp_placing *placing, const struct fp_closure *closure,
 {
 	for (size_t i = 1; i < closure->count; i++) {
 		const struct fp_member *member = &closure->members[i];
-		struct fp_placed *placed = fp_placing_find(placing, member->object);
+		struct fp_placed *placed = fp_placing_find(placing, member->object->path);
 
 		if (!placed)
 			placed = append(placing, member);

@@ -8,7 +8,9 @@
 
 /* One library that the programs of the run load. */
 struct fp_placed {
-	const char *name;         /* path inside the root */
+	const char *name;         /* path inside the root, as ld.so found it */
+	const char *path;         /* real path on the host */
+	size_t index;             /* in the order in which they were added */
 	struct fp_object *object; /* as it is until the placement is decided */
 	fp_addr base;             /* the address it is to have; 0: it floats */
 	uint64_t room;            /* as fp_shift_room */
@@ -50,8 +52,8 @@ int fp_placing_decide(struct fp_placing *placing, struct fp_why *why);
 /* The libraries in the order in which they were added: the one at INDEX, null behind the last one. */
 struct fp_placed *fp_placing_at(const struct fp_placing *placing, size_t index);
 
-/* The library with the file of OBJECT, or null. */
-struct fp_placed *fp_placing_find(const struct fp_placing *placing, const struct fp_object *object);
+/* The library HOST (a real path on the host), or null. */
+struct fp_placed *fp_placing_find(const struct fp_placing *placing, const char *host);
 
 /* True when OBJECT, the current state of PLACED, has the placement that was decided. */
 bool fp_placed_is_settled(const struct fp_placed *placed, const struct fp_object *object);

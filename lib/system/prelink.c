@@ -237,6 +237,16 @@ static int looked(size_t index, void *context)
 	return error;
 }
 
+/* The file of the carrier NAME is another one now. */
+static void note_carrier(const struct fp_run *run, const char *name)
+{
+	struct fp_cached_file *file = run->cache ? fp_cache_find(run->cache, name) : NULL;
+	struct fp_object *object;
+
+	if (file && fp_loader_open(run->loader, name, &object, NULL) == 0)
+		file->key = fp_file_key(&object->stat);
+}
+
 /* The carrier of JOB, which is made current when it is met first; null when memory is out. */
 static struct carrier *ensure_carrier(struct fp_batch *batch, const struct job *job)
 {
@@ -252,6 +262,8 @@ static struct carrier *ensure_carrier(struct fp_batch *batch, const struct job *
 		return NULL;
 	carrier->failed = fp_run_ensure_carrier(batch->run, job->closure, job->carrier,
 						&carrier->replaced, &carrier->why) != 0;
+	if (carrier->replaced)
+		note_carrier(batch->run, job->closure->members[job->carrier].name);
 	carrier->next = batch->carriers;
 	batch->carriers = carrier;
 	return carrier;
