@@ -37,8 +37,7 @@ static bool is_runtime(const unsigned char *bytes, size_t size)
 	       fp_runtime_checksum(words, size / 8 - 1) == words[size / 8 - 1];
 }
 
-/* Puts the runtime where the stub looks for it, unless it is there. */
-static int install_runtime(struct fp_run *run, struct fp_why *why)
+int fp_run_install_runtime(struct fp_run *run, struct fp_why *why)
 {
 	const char *source =
 		run->options.runtime_source ? run->options.runtime_source : FP_RUNTIME_PATH;
@@ -106,7 +105,7 @@ int fp_run_ensure_carrier(struct fp_run *run, const struct fp_closure *closure, 
 
 	*ret_replaced = false;
 	if (!error)
-		error = install_runtime(run, why);
+		error = fp_run_install_runtime(run, why);
 	if (error)
 		return error;
 	if (!run->carrier.path[0])

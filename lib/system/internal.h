@@ -39,6 +39,9 @@ int fp_run_make_parents(const char *path, struct fp_why *why);
 int fp_run_read_file(const char *path, unsigned char **ret_bytes, size_t *ret_size,
 		     struct stat *ret_stat, struct fp_why *why);
 
+/* Puts the runtime where the stub looks for it, unless it is there. */
+int fp_run_install_runtime(struct fp_run *run, struct fp_why *why);
+
 /* Makes sure that the closure has a carrier with a current stub, and that the runtime is there.
    *RET_REPLACED: the carrier is a new file, so that the closure must be built again. */
 int fp_run_ensure_carrier(struct fp_run *run, const struct fp_closure *closure, size_t index,

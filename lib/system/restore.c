@@ -21,8 +21,9 @@ int fp_run_undo(struct fp_run *run, const char *path, const char *output, struct
 	else if (!error && !run->options.dry_run)
 		error = fp_commit(object->path, &object->stat, original.bytes, original.size, NULL,
 				  why);
-	if (!error && !output)
-		fp_loader_forget(run->loader, fp_run_inside(run, path));
+	/* Nobody else has it: a run that restores builds no closures. */
+	fp_loader_forget(run->loader, fp_run_inside(run, path));
+	fp_loader_sweep(run->loader);
 	fp_buffer_free(&original);
 	return error;
 }
@@ -71,5 +72,6 @@ int fp_run_original(struct fp_run *run, const char *path, enum fp_plain plain,
 		*ret_bytes = original.bytes;
 		*ret_size = original.size;
 	}
+	fp_run_stay_small(run);
 	return error;
 }

@@ -71,7 +71,6 @@ static uint64_t environment(struct fp_run *run)
 	hash = mix_text(hash, options->library_path);
 	hash = mix_text(hash, options->preload);
 	hash = mix_text(hash, run->runtime);
-	hash = mix_file(hash, run, run->runtime);
 	hash = mix_file(hash, run, "/etc/ld.so.preload");
 	return fp_mix(hash, fp_loader_machine(run->loader));
 }
@@ -462,6 +461,15 @@ static int tell_unaffected(struct whole *whole)
 	return result;
 }
 
+static bool has_prelinked(const struct whole *whole)
+{
+	for (size_t i = 0; i < whole->program_count; i++)
+		if (!whole->programs[i]->is_chosen && whole->programs[i]->is_judged &&
+		    !whole->programs[i]->reason)
+			return true;
+	return false;
+}
+
 static int go_through(struct whole *whole, struct fp_why *why)
 {
 	bool more;
@@ -474,9 +482,12 @@ static int go_through(struct whole *whole, struct fp_why *why)
 	error = choose(whole, &more);
 	if (!error && more)
 		error = plan(whole, why);
+	/* Programs that are right as they are need it too. */
+	if (!error && !whole->run->options.no_carrier && has_prelinked(whole))
+		error = fp_run_install_runtime(whole->run, why);
 	if (!error)
 		error = tell_unaffected(whole);
-	if (!error && more)
+	if (!error && whole->batch)
 		error = fp_batch_write(whole->batch, why);
 	return error;
 }
