@@ -36,6 +36,7 @@ static int check_table(struct fp_object *object, const struct fp_rela_table *tab
 			    rela->r_offset >= object->phdr[p].p_vaddr &&
 			    rela->r_offset - object->phdr[p].p_vaddr < object->phdr[p].p_memsz)
 				segment = &object->phdr[p];
+		object->rela_unwritable |= !segment || !(segment->p_flags & PF_W);
 	}
 	return 0;
 }

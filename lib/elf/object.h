@@ -101,6 +101,7 @@ struct fp_object {
 	bool has_audit;        /* DT_AUDIT or DT_DEPAUDIT */
 	bool has_debug;        /* DT_DEBUG */
 	bool dynamic_writable; /* PT_DYNAMIC has PF_W */
+	bool rela_unwritable;  /* a word of rela or jmprel lies in a segment without PF_W */
 
 	const unsigned char *build_id; /* null when there is none */
 	size_t build_id_size;

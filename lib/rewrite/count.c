@@ -36,13 +36,8 @@ static void visit_relr(fp_addr addr, void *context)
 /* True when everything the runtime would write in OBJECT lies in segments that are writable at start. */
 static bool words_are_writable(const struct fp_object *object)
 {
-	const struct fp_rela_table *tables[] = { &object->rela, &object->jmprel };
-	struct relr_words relr = { .object = object, .writable = true };
+	struct relr_words relr = { .object = object, .writable = !object->rela_unwritable };
 
-	for (unsigned t = 0; t < 2; t++)
-		for (size_t i = 0; i < tables[t]->count; i++)
-			if (!is_writable(object, tables[t]->rela[i].r_offset, &relr.last))
-				return false;
 	fp_object_each_relr(object, visit_relr, &relr);
 	return relr.writable;
 }

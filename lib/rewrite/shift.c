@@ -439,6 +439,24 @@ static int shift(struct shifter *shifter)
 	return error ? error : fp_stamp(&shifter->image, shifter->why);
 }
 
+/* Makes the image, complete but for what fp_image_finish adds. */
+static int make_image(struct shifter *shifter)
+{
+	const struct fp_object *original = shifter->original;
+	int error = fp_shift_allowed(original, shifter->why);
+
+	if (error)
+		return error;
+	shifter->shift = shifter->base - (fp_object_first_load(original)->p_vaddr &
+					  -original->machine->page_size);
+	error = check_base(shifter);
+	if (error)
+		return error;
+	error = fp_image_begin(&shifter->image, original);
+	return error ? fp_why_system(shifter->why, -error, original->path, "shift")
+		     : shift(shifter);
+}
+
 int fp_shift_library(const struct fp_object *original, fp_addr base,
 		     const struct fp_natural *natural, struct fp_buffer *ret_file,
 		     struct fp_why *why)
@@ -446,31 +464,30 @@ int fp_shift_library(const struct fp_object *original, fp_addr base,
 	struct shifter shifter = {
 		.original = original, .base = base, .natural = natural, .why = why
 	};
-	int error = fp_shift_allowed(original, why);
+	int error = make_image(&shifter);
 
-	if (error)
-		return error;
-	shifter.shift =
-		base - (fp_object_first_load(original)->p_vaddr & -original->machine->page_size);
-	error = check_base(&shifter);
-	if (error)
-		return error;
-	error = fp_image_begin(&shifter.image, original);
-	if (error) {
-		error = fp_why_system(why, -error, original->path, "shift");
-	} else {
-		error = shift(&shifter);
-		if (!error) {
-			shifter.image.shift = shifter.shift;
-			error = fp_image_finish(&shifter.image);
-			if (error)
-				error = fp_why_system(why, -error, original->path, "shift");
-		}
+	if (!error) {
+		shifter.image.shift = shifter.shift;
+		error = fp_image_finish(&shifter.image);
+		if (error)
+			error = fp_why_system(why, -error, original->path, "shift");
 	}
 	if (!error) {
 		*ret_file = shifter.image.file;
 		shifter.image.file = (struct fp_buffer){ 0 };
 	}
+	fp_image_free(&shifter.image);
+	return error;
+}
+
+int fp_shift_possible(const struct fp_object *original, fp_addr base, struct fp_why *why)
+{
+	struct shifter shifter = { .original = original,
+				   .base = base,
+				   .image = { .is_draft = true },
+				   .why = why };
+	int error = make_image(&shifter);
+
 	fp_image_free(&shifter.image);
 	return error;
 }

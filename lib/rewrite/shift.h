@@ -17,6 +17,9 @@ int fp_shift_library(const struct fp_object *original, fp_addr base,
 		     const struct fp_natural *natural, struct fp_buffer *ret_file,
 		     struct fp_why *why);
 
+/* Whether fp_shift_library would do it, for as little as that takes. */
+int fp_shift_possible(const struct fp_object *original, fp_addr base, struct fp_why *why);
+
 /* What the base of ORIGINAL must be a multiple of for everything in it to be aligned as it is; at least a page. */
 uint64_t fp_shift_alignment(const struct fp_object *original);
 

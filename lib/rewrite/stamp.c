@@ -83,6 +83,8 @@ int fp_stamp(struct fp_image *image, struct fp_why *why)
 	if (find_places(original, places) < STAMPS)
 		return fp_why_set(why, FP_REASON_NO_ROOM, original->path,
 				  "for two entries in the dynamic section");
+	if (image->is_draft)
+		return 0;
 	entries[places[0]] = (Elf64_Dyn){ .d_tag = DT_GNU_PRELINKED };
 	entries[places[1]] = (Elf64_Dyn){ .d_tag = DT_CHECKSUM };
 	hash = fp_checksum((const uint64_t *)image->file.bytes, original->size / sizeof(uint64_t));

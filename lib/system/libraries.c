@@ -65,6 +65,10 @@ static int make_placed(struct fp_run *run, struct fp_placed *placed, struct fp_o
 					  restored.size, &placed->stat, why);
 		if (!error && !run->options.dry_run)
 			fp_loader_forget(run->loader, placed->name);
+	} else if (!error && run->options.dry_run && !fp_placed_is_settled(placed, object)) {
+		result->outcome = FP_OUTCOME_DONE;
+		result->original_size = original->size;
+		error = fp_shift_possible(original, placed->base, why);
 	} else if (!error) {
 		error = build_fixed(run, placed, original, &file, why);
 		if (!error && (file.size != object->size ||
