@@ -3,12 +3,13 @@
 
 #include <stdalign.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 64 * 1024 };
+enum { FIRST_BLOCK = 2 * 1024, LAST_BLOCK = 64 * 1024 };
 
 struct fp_arena_block {
 	struct fp_arena_block *next;
@@ -25,15 +26,21 @@ void *fp_arena_alloc(struct fp_arena *arena, size_t size)
 		return NULL;
 	size = (size + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
 	if (size > (size_t)(arena->end - arena->next)) {
-		room = size > BLOCK / 4 ? size : BLOCK;
+		size_t regular = !arena->block               ? FIRST_BLOCK
+				 : arena->block < LAST_BLOCK ? arena->block * 2
+							     : LAST_BLOCK;
+		bool large = size > regular / 4;
+
+		room = large ? size : regular;
 		block = calloc(1, sizeof(*block) + room);
 		if (!block)
 			return NULL;
 		block->next = arena->blocks;
 		arena->blocks = block;
 		/* A large piece gets a block of its own; the open block stays open. */
-		if (room != BLOCK)
+		if (large)
 			return block->bytes;
+		arena->block = regular;
 		arena->next = block->bytes;
 		arena->end = block->bytes + room;
 	}
@@ -90,4 +97,5 @@ void fp_arena_free(struct fp_arena *arena)
 		free(block);
 	}
 	arena->next = arena->end = NULL;
+	arena->block = 0;
 }

@@ -7,6 +7,7 @@
 struct fp_arena {
 	struct fp_arena_block *blocks;
 	char *next, *end;
+	size_t block; /* size of the open block */
 };
 
 /* SIZE zeroed bytes aligned for any type, or null when memory is out; valid until fp_arena_free. */

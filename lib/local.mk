@@ -8,6 +8,8 @@ lib_libfastprelink_a_SOURCES = \
 	lib/bind/bind.h \
 	lib/bind/lookup.c \
 	lib/bind/lookup.h \
+	lib/bind/scope.c \
+	lib/bind/scope.h \
 	lib/bind/walk.c \
 	lib/elf/check.c \
 	lib/elf/dynamic.c \

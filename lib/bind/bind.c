@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "lookup.h"
+#include "scope.h"
 
 /* A remembered answer of the global scope. */
 struct memo {
@@ -40,6 +41,10 @@ struct fp_binder {
 	const struct fp_closure *closure;
 	size_t *scope; /* the global scope: member indexes */
 	size_t scope_count;
+	struct fp_scope_index
+		*index;      /* of the scope; null: not worth it yet, or there can be none */
+	size_t symbol_count; /* that it has or would have; 0: there can be none */
+	size_t asked;        /* objects asked without it */
 	struct table memos, uniques;
 };
 
@@ -80,6 +85,7 @@ int fp_binder_new(const struct fp_closure *closure, struct fp_binder **ret_binde
 	for (size_t i = 0; i < closure->count; i++)
 		if (!closure->members[i].is_loader || is_needed(closure, i))
 			binder->scope[binder->scope_count++] = i;
+	binder->symbol_count = fp_scope_symbols(closure, binder->scope, binder->scope_count);
 	*ret_binder = binder;
 	return 0;
 }
@@ -91,6 +97,7 @@ void fp_binder_free(struct fp_binder *binder)
 	free(binder->memos.entries);
 	free(binder->uniques.entries);
 	free(binder->scope);
+	fp_scope_index_free(binder->index);
 	free(binder);
 }
 
@@ -238,15 +245,39 @@ static bool search_object(struct fp_binder *binder, struct fp_query *query, size
 	return true;
 }
 
+/* An index costs a step for each symbol; it is made when as many objects have been asked. */
+static bool use_index(struct fp_binder *binder)
+{
+	if (!binder->index && binder->symbol_count && binder->asked >= binder->symbol_count) {
+		binder->index =
+			fp_scope_index_new(binder->closure, binder->scope, binder->scope_count);
+		/* Without memory for it every object is asked as before. */
+		if (!binder->index)
+			binder->symbol_count = 0;
+	}
+	return binder->index != NULL;
+}
+
 /* Searches HOLDER itself first when SYMBOLIC, then the global scope; fills *RET_BINDING when it is found. */
 static bool search_scope(struct fp_binder *binder, struct fp_query *query, size_t holder,
 			 bool symbolic, struct fp_binding *ret_binding, bool *ret_disputed)
 {
+	size_t position, member;
+
 	if (symbolic && search_object(binder, query, holder, ret_binding, ret_disputed))
 		return true;
-	for (size_t i = 0; i < binder->scope_count; i++)
+	if (use_index(binder)) {
+		position = fp_scope_start(binder->index, query->gnu_hash);
+		while (fp_scope_next(binder->index, query->gnu_hash, &position, &member))
+			if (search_object(binder, query, member, ret_binding, ret_disputed))
+				return true;
+		return false;
+	}
+	for (size_t i = 0; i < binder->scope_count; i++) {
+		binder->asked++;
 		if (search_object(binder, query, binder->scope[i], ret_binding, ret_disputed))
 			return true;
+	}
 	return false;
 }
 

@@ -28,7 +28,7 @@
 
 enum {
 	BATCH = 64, /* programs that are written before their old files are let go */
-	MAX_RESIDENT = 384 << 20,
+	MAX_RESIDENT = 256 << 20,
 };
 
 /* One program of the run. */
