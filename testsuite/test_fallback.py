@@ -70,18 +70,20 @@ class Words:
 
     def __init__(self, case, **environments):
         self.oracle, self.environments = case.oracle(), environments
-        self.env = {**self.oracle.env, "FASTPRELINK": "1"}
-        self.snapshots("before")
+        self.env = {**self.oracle.env, "FASTPRELINK": "1", "FASTPRELINK_DEBUG": "1"}
+        for name in environments:
+            self.snapshot(name, "before")
+            self.snapshot(name, "now", **NOW)
 
-    def snapshots(self, when):
-        for name, more in self.environments.items():
-            self.oracle.env = {**self.env, **more}
-            self.oracle.snapshot(f"{name}-{when}")
+    def snapshot(self, name, when, **more):
+        """Whether the start was accelerated."""
+        self.oracle.env = {**self.env, **self.environments[name], **more}
+        return "fastprelink: accelerated" in self.oracle.snapshot(f"{name}-{when}")
 
     def compare(self):
-        self.snapshots("after")
         for name in self.environments:
-            self.oracle.compare(f"{name}-before", f"{name}-after")
+            accelerated = self.snapshot(name, "after")
+            self.oracle.compare(f"{name}-before", f"{name}-after", f"{name}-now" if accelerated else None)
 
 
 def declines(case, *numbers, env=None, expected=ANSWER, prefix=()):

@@ -85,7 +85,7 @@ def check(case, expected, *arguments, env=None, floating=()):
         oracle.env = {**environment, **more}
         stderr = oracle.snapshot(f"{name}-after")
         assert ("accelerated" in stderr) == (name in ("plain", "now")), stderr
-        oracle.compare(f"{name}-before", f"{name}-after")
+        oracle.compare(f"{name}-before", f"{name}-after", "now-before" if name == "plain" else None)
     fast = table(case)
     assert all(fast[name]["rows"] is None or name in bases for name in fast)
     for name in bases:
@@ -234,6 +234,80 @@ def test_references_to_floating_libraries(case):
     found = check(case, "12\n", floating=["liba.so"])
     assert found["liba.so"]["rows"] is None
     assert [row[0] for row in own_rows(found["libb.so"]).values()] == ["liba.so"] * 2
+
+
+# Slots that are bound lazily
+
+CONSTRUCTED = "__attribute__((constructor)) static void start(void) { called = f(); }"
+CALLING = "int f(void); int called; int g(void) { return called * 10 + f(); }"
+
+
+def slot_row(case, name, symbol):
+    return table(case)[name]["rows"].get(elf.slot(case.lib / name, symbol))
+
+
+@pytest.mark.parametrize("constructors", [True, False])
+def test_lazy_slots_are_bound_where_constructors_run(case, constructors):
+    """Without code that runs at start, the page of the slots may stay as it is in the file."""
+    case.library("liba.so", "int f(void) { return 4; }")
+    case.library("libb.so", CALLING + CONSTRUCTED * constructors, ["liba.so"])
+    case.program(printing("g()", "int g(void);"), ["libb.so", "liba.so"])
+    check(case, f"{44 if constructors else 4}\n")
+    place(case)
+    f = elf.symbol(case.lib / "liba.so", "f") - table(case)["liba.so"]["base"]
+    assert slot_row(case, "libb.so", "f") == (("liba.so", f) if constructors else None)
+
+
+def test_a_lazy_slot_that_the_program_interposes(case):
+    case.library("liba.so", "int f(void) { return 4; }")
+    case.library("libb.so", CALLING + CONSTRUCTED, ["liba.so"])
+    case.program(printing("g()", "int g(void); int f(void) { return 7; }"), ["libb.so", "liba.so"], ["-rdynamic"])
+    check(case, "77\n")
+    place(case)
+    assert slot_row(case, "libb.so", "f")[0] == "prog"
+
+
+def test_an_undefined_function_is_reported_when_called(case):
+    case.library("libb.so", "int f(void), absent(void); int called; int g(int call) { return call ? absent() : called; }"
+                 "int f(void) { return 5; }" + CONSTRUCTED)
+    case.program(printing("g(argc > 1)", "int g(int);").replace("main(void)", "main(int argc, char **argv)"), ["libb.so"])
+    case.adopt()
+    scenario = [case.run(), case.run("call"), case.run(env={"LD_BIND_NOW": "1"})]
+    assert scenario[0].stdout == "5\n" and all(done.status == 127 and "absent" in done.stderr for done in scenario[1:])
+    place(case)
+    assert slot_row(case, "libb.so", "absent") is None and slot_row(case, "libb.so", "f")
+    assert [case.run_fast(), case.run("call"), case.run(env={"LD_BIND_NOW": "1"})] == scenario
+
+
+@pytest.mark.parametrize("binding", [{}, {"LD_BIND_NOW": "1"}], ids=["lazy", "now"])
+def test_a_preload_interposes_on_a_lazy_slot(case, binding):
+    """At its address and elsewhere."""
+    case.library("liba.so", "int f(void) { return 4; }")
+    case.library("libb.so", CALLING + CONSTRUCTED, ["liba.so"])
+    case.program(printing("g()", "int g(void);"), ["libb.so", "liba.so"])
+    case.library("libp.so", "int f(void) { return 9; }", where="preloaded")
+    case.adopt()
+    preload = str(case.path / "preloaded" / "libp.so")
+    occupying = occupier(case)["LD_PRELOAD"]
+    place(case)
+    assert case.run_fast(env=binding).stdout == "44\n"
+    for preloads in (preload, f"{preload}:{occupying}"):
+        done = case.run(env={**DEBUG, **binding, "LD_PRELOAD": preloads})
+        assert done.stdout == "99\n" and done.declined in (8, 9), done
+
+
+def test_a_library_opened_later_does_not_interpose_on_a_lazy_slot(case):
+    """Plain ld.so finds the first definition too: what is opened later stands behind it."""
+    case.library("liba.so", "int f(void) { return 4; }")
+    case.library("libb.so", CALLING + CONSTRUCTED.replace("f()", "0"), ["liba.so"])
+    case.library("libp.so", "int f(void) { return 9; }")
+    case.program(printing("open_it() + g()", "#include <dlfcn.h>\nint g(void); static int open_it(void) "
+                          "{ return dlopen(\"libp.so\", RTLD_NOW | RTLD_GLOBAL) ? 100 : 0; }"), ["libb.so", "liba.so"])
+    case.adopt()
+    assert case.run().stdout == "104\n"
+    place(case)
+    assert slot_row(case, "libb.so", "f")[0] == "liba.so"
+    assert case.run_fast().stdout == "104\n"
 
 
 # Every kind of library

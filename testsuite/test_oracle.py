@@ -41,6 +41,29 @@ def test_a_wrong_lazy_slot_is_reported(sampler):
     assert "type 7 strtol" in found[0]
 
 
+def test_a_lazy_slot_may_be_bound(sampler):
+    """It is equal to that of a start that binds at once, if that is given, and no other word is."""
+    oracle = sampler.oracle()
+    oracle.snapshot("plain")
+    oracle.env["LD_BIND_NOW"] = "1"
+    oracle.snapshot("now")
+    oracle.snapshot("other")
+    found = oracle.differences("plain", "other", "relocated")
+    assert any("type 7 strtol" in line for line in found)
+    found = oracle.differences("plain", "other", "relocated", "now")
+    assert found and all("type 65535" in line for line in found[:-1]), found  # the GOT's words for lazy binding
+
+
+@pytest.mark.parametrize("name", ["strtol", "hooked"])
+def test_a_wrong_slot_is_reported_where_slots_may_be_bound(sampler, name):
+    where = elf.slot(sampler.lib / "libuser.so", name)
+    oracle = two_plain_runs(sampler, f"libuser.so:{where}")
+    oracle.env["LD_BIND_NOW"] = "1"
+    oracle.snapshot("now")
+    found = oracle.differences("plain", "other", "relocated", "now")
+    assert len(found) == 2 and f" {name}: plain " in found[0]
+
+
 def test_a_word_without_relocation_is_reported(sampler):
     where = elf.symbol(sampler.lib / "libuser.so", "hook") - 8
     found = two_plain_runs(sampler, f"libuser.so:{where}").differences("plain", "other", "relocated")

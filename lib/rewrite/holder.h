@@ -8,6 +8,7 @@
 struct fp_table_builder {
 	const struct fp_closure *closure;
 	struct fp_binder *binder;
+	struct fp_binder *lazy_binder; /* enters no unique symbols into the other one's table */
 	size_t carrier;
 	struct fp_table_object *records;
 	struct fp_table_ifunc ifuncs[FP_MAX_IFUNCS];
@@ -54,5 +55,9 @@ int fp_rows_possible(const struct fp_object *object, bool *ret_possible);
 /* Compares what COUNT relocations of a fixed object give with what its file holds; what differs becomes a row each. */
 int fp_rows_bind(struct fp_table_builder *builder, struct fp_holder *holder,
 		 const Elf64_Rela *table, size_t count);
+
+/* Makes rows of lazily bound slots, as far as their pages are written in nearly every process: DT_JMPREL of the holder must have
+   nothing but such slots, and its other words be bound.  Returns 0 or -ENOMEM. */
+int fp_rows_bind_ahead(struct fp_table_builder *builder, struct fp_holder *holder);
 
 #endif

@@ -3,7 +3,11 @@
    When a fixed library is at its address, the words of its file are right wherever they lead to fixed libraries and the
    program binds them as the library alone does.  So each relocation is bound as for a floating object, but
    compared with the word in the file: only where they differ, or where the value is known at start only, the
-   table gets a row.  Nothing is assumed about who wrote the file's words, or when. */
+   table gets a row.  Nothing is assumed about who wrote the file's words, or when.
+
+   Slots that are bound lazily get rows too where their page is written in nearly every process anyway: ld.so's look-up at the
+   first call searches as the one at start would, through a list of objects to which libraries opened later are only
+   appended (glibc elf/dl-open.c:add_to_global_update), so it finds the same definition. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,6 +196,67 @@ int fp_rows_bind(struct fp_table_builder *builder, struct fp_holder *holder,
 		if (!error)
 			error = bind_word(builder, holder, rela, type, &binding);
 		binding.first_unique = false;
+	}
+	return error;
+}
+
+/* True when OBJECT runs code of its own at start: the first function of DT_INIT_ARRAY comes with the compiler's
+   start files. */
+static bool has_constructors(const struct fp_object *object)
+{
+	for (size_t i = 0; i < object->dynamic_count; i++)
+		if (object->dynamic[i].d_tag == DT_INIT_ARRAYSZ)
+			return object->dynamic[i].d_un.d_val > WORD;
+	return false;
+}
+
+/* True when one of the first COUNT rows writes to the page that starts PAGE bytes behind the object's start. */
+static bool has_row(const struct fp_holder *holder, uint32_t count, uint64_t page)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if ((holder->slots[i] & -holder->object->machine->page_size) == page)
+			return true;
+	return false;
+}
+
+/* Binds the slot of RELA ahead of its first call; one that ld.so might have something to say about stays lazy. */
+static int bind_slot(struct fp_table_builder *builder, struct fp_holder *holder,
+		     const Elf64_Rela *rela)
+{
+	struct fp_binding binding;
+	uint32_t value;
+	uint8_t target;
+	int error = fp_bind(builder->lazy_binder, holder->index,
+			    (uint32_t)ELF64_R_SYM(rela->r_info), FP_CLASS_PLT, &binding);
+
+	if (error || binding.bound != FP_BOUND_SYMBOL ||
+	    ELF64_ST_BIND(binding.symbol->st_info) == STB_GNU_UNIQUE)
+		return error;
+	fp_holder_encode(builder, holder, &binding, &value, &target);
+	if (target != FP_TARGET_RESIDUAL)
+		add_row(holder, rela->r_offset, target, value);
+	return 0;
+}
+
+int fp_rows_bind_ahead(struct fp_table_builder *builder, struct fp_holder *holder)
+{
+	const struct fp_object *object = holder->object;
+	bool constructors = has_constructors(object), written = false;
+	uint64_t page = UINT64_MAX;
+	uint32_t rows = holder->run_count;
+	int error = 0;
+
+	for (size_t i = 0; i < object->jmprel.count && !error; i++) {
+		const Elf64_Rela *rela = &object->jmprel.rela[i];
+		uint64_t on =
+			(rela->r_offset - fp_object_base(object)) & -object->machine->page_size;
+
+		if (on != page) {
+			page = on;
+			written = constructors || has_row(holder, rows, page);
+		}
+		if (written && ELF64_R_SYM(rela->r_info))
+			error = bind_slot(builder, holder, rela);
 	}
 	return error;
 }

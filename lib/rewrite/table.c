@@ -112,6 +112,8 @@ static int bind_words(struct fp_table_builder *builder, struct fp_holder *holder
 		if (!error && now)
 			error = fp_rows_bind(builder, holder, object->jmprel.rela,
 					     object->jmprel.count);
+		else if (!error && lazy_pass_is_idle(object))
+			error = fp_rows_bind_ahead(builder, holder);
 		return error;
 	}
 	error = fp_runs_bind(builder, holder, object->rela.rela + object->relative_count,
@@ -126,7 +128,7 @@ static int fill_member(struct fp_table_builder *builder, size_t index)
 	const struct fp_object *object = builder->closure->members[index].object;
 	struct fp_table_object *record = &builder->records[index];
 	bool now = fp_object_binds_now(object), fixed = false;
-	size_t words = object->rela.count + (now ? object->jmprel.count : 0);
+	size_t words = object->rela.count + object->jmprel.count;
 	struct fp_holder holder = {
 		.index = index,
 		.object = object,
@@ -296,6 +298,8 @@ int fp_table_build(const struct fp_closure *closure, size_t carrier, struct fp_b
 		error = -ENOMEM;
 	if (!error)
 		error = fp_binder_new(closure, &builder->binder, why);
+	if (!error)
+		error = fp_binder_new(closure, &builder->lazy_binder, why);
 	for (size_t i = 0; i < closure->count && !error; i++) {
 		error = fp_table_identify(closure->members[i].object, &builder->records[i], why);
 		if (fp_object_is_fixed(closure->members[i].object))
@@ -315,6 +319,7 @@ out:
 		fp_buffer_free(&builder->streams[i]);
 	fp_buffer_free(&builder->fills);
 	fp_binder_free(builder->binder);
+	fp_binder_free(builder->lazy_binder);
 	free(builder->streams);
 	free(builder->records);
 	free(builder);

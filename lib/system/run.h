@@ -84,7 +84,7 @@ struct fp_program_result {
 	uint64_t relocation_count; /* words that ld.so fills without us */
 	uint64_t resolved_count;   /* of them: filled from the table */
 	uint64_t relative_count;   /* of resolved_count: relative */
-	uint64_t lazy_count;       /* left to ld.so: PLT slots it binds when first called */
+	uint64_t lazy_count;       /* PLT slots of objects that bind lazily */
 	uint64_t saved_ns;         /* of each start, by estimate */
 	uint64_t residual_count;   /* left to ld.so: TLS, COPY, IRELATIVE, unique symbols, ... */
 	uint64_t left_objects;     /* objects left to ld.so altogether */

@@ -8,12 +8,13 @@ from harness import build
 class Oracle:
     """Snapshots of one program, kept in DIRECTORY; `before` and `after` start it by the same COMMAND."""
 
-    def __init__(self, directory, command, env=None, root=None, randomize=True):
+    def __init__(self, directory, command, env=None, root=None, randomize=True, may_bind_now=True):
         self.directory = directory
         self.command = [str(word) for word in command]
         self.env = dict(env or {})
         self.root = root
         self.randomize = randomize
+        self.may_bind_now = may_bind_now  # False: the program does not start with LD_BIND_NOW=1
         directory.mkdir(parents=True, exist_ok=True)
 
     def addresses(self):
@@ -36,10 +37,12 @@ class Oracle:
         assert done.returncode == 0, done.stderr
         return done.stderr
 
-    def differences(self, name, other, stage):
-        """The differences between two snapshots, one line each."""
+    def differences(self, name, other, stage, now=None):
+        """The differences between two snapshots, one line each.  A PLT slot may hold what the snapshot NOW, of a plain start
+        with LD_BIND_NOW=1, has in it."""
         line = [helper("compare")] + (["--relocated"] if stage == "relocated" else [])
         line += [self.directory / f"{name}.{stage}", self.directory / f"{other}.{stage}"]
+        line += [self.directory / f"{now}.{stage}"] if now else []
         done = subprocess.run(line, capture_output=True, text=True, timeout=120)
         assert done.returncode in (0, 1), done.stderr
         lines = done.stdout.splitlines()
@@ -48,6 +51,12 @@ class Oracle:
     def before(self):
         """Call it while nothing is prelinked."""
         self.snapshot("plain")
+        self.now = None
+        if self.may_bind_now and not self.env.get("LD_BIND_NOW"):
+            self.now, lazy = "plain-now", self.env
+            self.env = {**lazy, "LD_BIND_NOW": "1"}
+            self.snapshot(self.now)
+            self.env = lazy
         return self
 
     def after(self):
@@ -55,11 +64,11 @@ class Oracle:
         self.env.update(FASTPRELINK="require", FASTPRELINK_DEBUG="1")
         stderr = self.snapshot("prelinked")
         assert "fastprelink: accelerated" in stderr, stderr
-        self.compare("plain", "prelinked")
+        self.compare("plain", "prelinked", self.now)
 
-    def compare(self, name, other):
+    def compare(self, name, other, now=None):
         for stage in ("relocated", "entry"):
-            found = self.differences(name, other, stage)
+            found = self.differences(name, other, stage, now)
             assert not found, f"{stage}:\n" + "\n".join(found)
 
 

@@ -1,11 +1,11 @@
 /* compare.c - compares two snapshots that entry.c made of one program.
 
-   usage: compare [--relocated] PLAIN OTHER
+   usage: compare [--relocated] PLAIN OTHER [NOW]
 
    The slots are those of PLAIN, the run under plain ld.so.  Two words are equal when they are the same number, or lie at
    the same offset of the same object, link map, stack or thread block.  --relocated: no constructor has run yet, so also
    every other word of every writable segment (except the dynamic sections) must be equal, and the same amount of
-   memory be mapped.  Prints one line per difference; then counts.  Exit status 0: equal, 1: not. */
+   memory be mapped.  NOW is a run under plain ld.so with LD_BIND_NOW=1: a PLT slot may also hold what it holds there.  Prints one line per difference; then counts.  Exit status 0: equal, 1: not. */
 #include <elf.h>
 #include <errno.h>
 #include <error.h>
@@ -42,7 +42,7 @@ struct snapshot {
 	struct map *maps;
 };
 
-static struct snapshot plain, other;
+static struct snapshot plain, other, now;
 static bool relocated;
 static unsigned long differences, words, anonymous;
 
@@ -143,21 +143,21 @@ static bool in_object(const struct snapshot *snapshot, uint64_t address)
 }
 
 /* Whether A and B, outside of everything, lie as far from one object each: a symbol with a large addend. */
-static bool equally_far(uint64_t a, uint64_t b)
+static bool equally_far(const struct snapshot *expected, uint64_t a, uint64_t b)
 {
-	for (uint32_t i = 0; i < plain.header.object_count; i++)
-		if (a - plain.objects[i].record.origin == b - other.objects[i].record.origin)
+	for (uint32_t i = 0; i < expected->header.object_count; i++)
+		if (a - expected->objects[i].record.origin == b - other.objects[i].record.origin)
 			return true;
 	return false;
 }
 
-/* Whether A in the plain process means what B means in the other.  LENIENT: two addresses of anonymous memory are
+/* Whether A in the plain process EXPECTED means what B means in the other.  LENIENT: two addresses of anonymous memory are
    equal, for words that constructors may have written. */
-static bool same(uint64_t a, uint64_t b, bool lenient)
+static bool same(const struct snapshot *expected, uint64_t a, uint64_t b, bool lenient)
 {
 	bool inside = false;
-	for (uint32_t i = 0; i < plain.header.object_count; i++) {
-		const struct object_record *p = &plain.objects[i].record,
+	for (uint32_t i = 0; i < expected->header.object_count; i++) {
+		const struct object_record *p = &expected->objects[i].record,
 					   *o = &other.objects[i].record;
 		if (a == p->link_map && b == o->link_map)
 			return true;
@@ -169,15 +169,15 @@ static bool same(uint64_t a, uint64_t b, bool lenient)
 	}
 	if (inside)
 		return false;
-	const struct map *pm = map_at(&plain, a), *om = map_at(&other, b);
+	const struct map *pm = map_at(expected, a), *om = map_at(&other, b);
 	if (pm == NULL || om == NULL)
-		return (a == b && pm == om) || equally_far(a, b);
+		return (a == b && pm == om) || equally_far(expected, a, b);
 	if (strcmp(pm->name, "[stack]") == 0 || strcmp(pm->name, "[vdso]") == 0)
 		return strcmp(pm->name, om->name) == 0 &&
 		       (lenient ||
-			a - plain.header.stack_pointer == b - other.header.stack_pointer ||
+			a - expected->header.stack_pointer == b - other.header.stack_pointer ||
 			a - pm->record.start == b - om->record.start);
-	if (a - plain.header.thread_pointer == b - other.header.thread_pointer)
+	if (a - expected->header.thread_pointer == b - other.header.thread_pointer)
 		return true;
 	if (in_object(&other, b))
 		return false;
@@ -222,6 +222,15 @@ static void word_differs(uint32_t index, uint64_t offset, uint64_t a, uint64_t b
 	differ(label(index), offset, "word", detail);
 }
 
+/* Whether SLOT of object INDEX is a PLT slot and VALUE what NOW, if there is one, holds in it. */
+static bool is_bound(uint32_t index, const struct slot_record *slot, uint64_t value)
+{
+	if (slot->type != R_X86_64_JUMP_SLOT || now.objects == NULL)
+		return false;
+	const unsigned char *bound = bytes_at(&now.objects[index], slot->offset, slot->size);
+	return bound && same(&now, word_get(bound, slot->size), value, false);
+}
+
 /* Compares the slots of object INDEX; MARKS gets one byte per word of its address range. */
 static void slots_compare(uint32_t index, unsigned char *marks)
 {
@@ -251,8 +260,9 @@ static void slots_compare(uint32_t index, unsigned char *marks)
 			words++;
 			if (slot.type == SLOT_GOT && same_link_address(index, x, y))
 				continue;
-			if (!same(x + bias_a, y + bias_b,
-				  !relocated || slot.type == R_X86_64_TLSDESC))
+			if (!same(&plain, x + bias_a, y + bias_b,
+				  !relocated || slot.type == R_X86_64_TLSDESC) &&
+			    !is_bound(index, &slot, y))
 				word_differs(index, slot.offset + done, x + bias_a, y + bias_b,
 					     slot.name ? p->strings + slot.name : "", slot.type);
 		}
@@ -289,8 +299,8 @@ static void rest_compare(uint32_t index, const unsigned char *marks, bool lenien
 			const unsigned char *b = bytes_at(o, offset, 8);
 			uint64_t x = word_get(bytes_at(p, offset, 8), 8),
 				 y = b ? word_get(b, 8) : ~x;
-			if (x != y && !same_link_address(index, x, y) && !same(x, y, lenient) &&
-			    !(lenient && is_random(x, y)))
+			if (x != y && !same_link_address(index, x, y) &&
+			    !same(&plain, x, y, lenient) && !(lenient && is_random(x, y)))
 				word_differs(index, offset, x, y, "(not relocated)", 0);
 		}
 	}
@@ -382,11 +392,17 @@ static bool name_ends(const char *name, const char *end)
 
 int main(int argc, char **argv)
 {
-	relocated = argc == 4 && strcmp(argv[1], "--relocated") == 0;
-	if (argc != 3 + relocated)
-		error(2, 0, "usage: compare [--relocated] PLAIN OTHER");
-	snapshot_load(argv[argc - 2], &plain);
-	snapshot_load(argv[argc - 1], &other);
+	relocated = argc > 1 && strcmp(argv[1], "--relocated") == 0;
+	char **files = argv + 1 + relocated;
+	int count = argc - 1 - relocated;
+	if (count != 2 && count != 3)
+		error(2, 0, "usage: compare [--relocated] PLAIN OTHER [NOW]");
+	snapshot_load(files[0], &plain);
+	snapshot_load(files[1], &other);
+	if (count == 3)
+		snapshot_load(files[2], &now);
+	if (count == 3 && now.header.object_count != plain.header.object_count)
+		error(2, 0, "%s: other objects", files[2]);
 	if (plain.header.object_count != other.header.object_count) {
 		printf("plain has %u objects, now %u\n", plain.header.object_count,
 		       other.header.object_count);
