@@ -27,6 +27,8 @@ class Maker:
                 cc, flags = self.closure.cxx[name]
                 self.case.library(name, text, needs, [*flags, "-std=c++17"], lang="c++", cc=cc)
         self.program()
+        if self.closure.static_pie:
+            self.case.program(source.STATIC, flags=["-static-pie"], name="static")
         for one in [*self.closure.libraries, self.closure.program]:
             if one.no_sections:
                 elf.drop_sections(self.path(one))

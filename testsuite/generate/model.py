@@ -62,6 +62,7 @@ class Closure:
     libraries: list
     program: Object
     pie: bool
+    static_pie: bool = False  # there is a program of that kind beside it
     search: str = ""  # "", "rpath", "runpath": how the program finds DIR/other, which has a second build of one library
     second: int = -1  # that library
     same_soname: tuple = ()  # two libraries that have one soname
@@ -78,7 +79,7 @@ def choose(seed):
     choose_needs(dice, libraries)
     pie = dice.random() < 0.6
     program = Object(PROGRAM)
-    closure = Closure(seed, libraries, program, pie)
+    closure = Closure(seed, libraries, program, pie, static_pie=dice.random() < 0.05)
     choose_tools(dice, program)
     first = dice.sample(range(count), dice.randint(1, count))
     reached = reach(libraries, first)
@@ -87,6 +88,7 @@ def choose(seed):
     choose_program_definitions(dice, closure)
     for one in [*libraries, program]:
         choose_references(dice, closure, one)
+        settle(one)
     if dice.random() < 0.15:
         closure.cxx = choose_cxx(dice)
     return closure
@@ -123,14 +125,14 @@ def choose_tools(dice, one):
         flags.append("-fno-plt")
     if program and dice.random() < 0.4:
         flags.append("-Wl,--export-dynamic")
-    if one.cc == "gcc" and dice.random() < 0.4 and one.linker != "gold":  # programs with its TLS descriptors crash in plain starts too, not always
+    if one.cc == "gcc" and dice.random() < 0.4:
         flags.append("-mtls-dialect=gnu2")
     one.flags = flags
     one.constructor = dice.random() < 0.4
     one.local_ifunc = dice.random() < 0.25
     one.no_sections = dice.random() < 0.1
     one.chain = dice.choice([0, 1, 2])
-    one.text_relocation = not program and one.linker != "lld" and dice.random() < 0.06
+    one.text_relocation = dice.random() < 0.06
     if one.text_relocation:
         one.flags.append("-Wl,-z,notext")
 
@@ -154,7 +156,7 @@ def choose_definitions(dice, library):
             kind = "bss"
         made = Definition(name, kind)
         if kind != "unique":
-            made.attribute = dice.choice(["", "", "", "", "weak", "protected" if name[0] in "f" else "", "hidden"])
+            made.attribute = dice.choice(["", "", "", "", "weak", "protected" if name[0] in "fd" else "", "hidden"])
         if kind == "ifunc" and made.attribute == "weak":
             made.attribute = ""
         if library.versions and made.attribute != "hidden" and dice.random() < 0.8:
@@ -237,7 +239,7 @@ def choose_references(dice, closure, one):
         if name in one.definitions or dice.random() < 0.45:
             continue
         kinds = {closure.libraries[index].definitions[name].attribute for index in where}
-        if program and "protected" in kinds and one.linker in ("bfd", "lld"):  # which refuse
+        if program and "protected" in kinds and (one.linker in ("bfd", "lld") or name[0] == "d"):  # linkers refuse to copy it
             continue
         one.references.append(name)
         if name[0] == "t":
@@ -245,7 +247,7 @@ def choose_references(dice, closure, one):
     one.references += [name for name, made in one.definitions.items() if not made.version]
     for name, made in one.definitions.items():
         if made.kind == "thread":
-            local = ["local-dynamic"] if made.attribute == "hidden" else []
+            local = ["local-exec"] if program else ["local-dynamic"] if made.attribute == "hidden" else []
             one.models[name] = dice.choice(["", "", "initial-exec", *local])
     names = [name for name in FUNCTIONS + DATA + NOWHERE
              if name not in one.references and name not in one.definitions and (not program or name in NOWHERE)]
@@ -255,6 +257,18 @@ def choose_references(dice, closure, one):
         if library.built_with == "same" and index != closure.second and index not in closure.same_soname:
             one.old += [(made.name, made.old) for made in library.definitions.values() if made.old and dice.random() < 0.5
                         and all(made.name != name for name, _ in one.old)]
+
+
+def settle(one):
+    """Leaves out what does not work in plain starts.
+
+    gold puts the slots of IRELATIVE relocations before the TLS descriptors, but its code looks for the descriptors where they
+    would be without those slots: instead of a descriptor's function it calls the IFUNC, with whatever is in the registers.  What is
+    read as a thread-local variable is then random, and so is how often functions call each other; half of the starts
+    overflow the stack."""
+    ifuncs = one.local_ifunc or any(made.kind == "ifunc" for made in one.definitions.values())
+    if one.linker == "gold" and ifuncs and "-mtls-dialect=gnu2" in one.flags:
+        one.flags.remove("-mtls-dialect=gnu2")
 
 
 def choose_cxx(dice):

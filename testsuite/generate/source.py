@@ -222,6 +222,16 @@ int main(void)
                       tables(one), extras(one), body(one), main])
 
 
+# A program that has nothing for ld.so to do.
+STATIC = """
+static __thread int own = 3;
+static int two(void) { return 2; }
+static void *choose(void) { return two; }
+static int chosen(void) __attribute__((ifunc("choose")));
+int (*at)(void) = chosen;
+int main(void) { return own + at() - 5; }
+"""
+
 # Weak references to this give an object the version that ld.so wants of one with packed relocations.
 PACKED = "int packed;"
 PACKED_SCRIPT = "GLIBC_ABI_DT_RELR { packed; };\n"
