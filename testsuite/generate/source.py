@@ -108,8 +108,9 @@ def odd_tables(one, functions, data):
         lines.append(f"int (*const constant_functions_{n}[])(int) = {{ {', '.join([*functions, '0'])} }};\n"
                      f"int *const constant_data_{n}[] = {{ {', '.join([*data, '0'])} }};")
     if one.packed:
-        lines.append(f"static int packed_local_{n};\nstruct __attribute__((packed)) {{ char gap[{one.packed}]; int (*function)(int); int *data, "
-                     f"*local[3]; }} packed_{n} = {{ {{ 1 }}, {(functions or ['0'])[0]}, {(data or ['0'])[0]}, "
+        lines.append(f"static int packed_local_{n};\nstruct __attribute__((packed)) {{\n"
+                     f"\tchar gap[{one.packed}]; int (*function)(int); int *data, *local[3];\n}} packed_{n} = "
+                     f"{{ {{ 1 }}, {(functions or ['0'])[0]}, {(data or ['0'])[0]}, "
                      f"{{ &packed_local_{n}, &packed_local_{n} + 1, &packed_local_{n} }} }};")
     if one.far:
         lines.append(f"static char near_{n};\nchar *far_{n}[] = {{ &near_{n} + {one.far}ll, (char *){(data or ['0'])[0]} + {one.far}ll }};")
