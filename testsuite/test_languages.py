@@ -95,7 +95,7 @@ def check(case, expected, *libraries, **options):
     case.check(expected, **options)
 
 
-@pytest.mark.parametrize("options", [[], ["-Copt-level=2", "-Crelro-level=off"], ["-Clink-arg=-fuse-ld=lld"]],
+@pytest.mark.parametrize("options", [[], ["-Copt-level=2", "-Clink-arg=-Wl,-z,norelro"], ["-Clink-arg=-fuse-ld=lld"]],
                          ids=["plain", "optimized", "lld"])
 def test_rust_library(case, options):
     rustc(case, "lib/librs.so", RUST_LIBRARY, "--crate-type=cdylib", "-Cstrip=symbols", "-Clink-arg=-Wl,-soname,librs.so", *options)
