@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from generate import faults, life, model
+from generate import faults, features, life, model
 
 pytestmark = pytest.mark.one_placement  # says itself which
 
@@ -45,6 +45,11 @@ def test_a_wrong_binding_is_noticed(case, fault, placement):
     oracle.snapshot("prelinked")
     found = oracle.differences("plain", "prelinked", "relocated")
     assert any("libuser.so+" in line and ": word: " in line for line in found) == (fault != "none"), found
+
+
+@pytest.mark.parametrize("name", features.FEATURES)
+def test_the_first_hundred_have(name):
+    assert any(features.FEATURES[name](model.choose(seed)) for seed in range(100))
 
 
 def test_static_pie_is_refused(case):

@@ -1,6 +1,6 @@
 """Chooses a closure: the libraries, what each defines, refers to and needs, and how it is compiled and linked.
 
-All choices come from one random.Random(seed), so a seed is one closure.  Definitions have few names, so that most names are
+All choices come from the seed, so a seed is one closure.  Definitions have few names, so that most names are
 defined several times, and every binding depends on order, scope, visibility, version and binding type."""
 
 import random
@@ -46,6 +46,11 @@ class Object:
     text_relocation: bool = False
     asks_for_relr: bool = False  # the linker does not add the version GLIBC_ABI_DT_RELR, on which ld.so insists
     no_sections: bool = False
+    constant: bool = False  # tables that are read-only after relocation
+    packed: int = 0  # how far words lie behind an aligned address
+    far: int = 0  # an addend
+    large: int = 0  # bytes that are zero
+    aligned: int = 0  # of thread-local variables
     chain: int = 0  # how deep functions call others
 
     @property
@@ -62,6 +67,7 @@ class Closure:
     libraries: list
     program: Object
     pie: bool
+    static_pie: bool = False  # there is a program of that kind beside it
     search: str = ""  # "", "rpath", "runpath": how the program finds DIR/other, which has a second build of one library
     second: int = -1  # that library
     same_soname: tuple = ()  # two libraries that have one soname
@@ -78,7 +84,7 @@ def choose(seed):
     choose_needs(dice, libraries)
     pie = dice.random() < 0.6
     program = Object(PROGRAM)
-    closure = Closure(seed, libraries, program, pie)
+    closure = Closure(seed, libraries, program, pie, static_pie=dice.random() < 0.05)
     choose_tools(dice, program)
     first = dice.sample(range(count), dice.randint(1, count))
     reached = reach(libraries, first)
@@ -87,6 +93,8 @@ def choose(seed):
     choose_program_definitions(dice, closure)
     for one in [*libraries, program]:
         choose_references(dice, closure, one)
+        settle(one)
+        choose_oddities(random.Random(f"{seed} {one.index}"), one)
     if dice.random() < 0.15:
         closure.cxx = choose_cxx(dice)
     return closure
@@ -123,16 +131,41 @@ def choose_tools(dice, one):
         flags.append("-fno-plt")
     if program and dice.random() < 0.4:
         flags.append("-Wl,--export-dynamic")
-    if one.cc == "gcc" and dice.random() < 0.4 and one.linker != "gold":  # programs with its TLS descriptors crash in plain starts too, not always
+    if one.cc == "gcc" and dice.random() < 0.4:
         flags.append("-mtls-dialect=gnu2")
     one.flags = flags
     one.constructor = dice.random() < 0.4
     one.local_ifunc = dice.random() < 0.25
     one.no_sections = dice.random() < 0.1
     one.chain = dice.choice([0, 1, 2])
-    one.text_relocation = not program and one.linker != "lld" and dice.random() < 0.06
+    one.text_relocation = dice.random() < 0.06
     if one.text_relocation:
         one.flags.append("-Wl,-z,notext")
+
+
+def choose_oddities(dice, one):
+    """What is rare, or matters to the layout only."""
+    def flag(share, *flags):
+        if dice.random() < share:
+            one.flags += flags
+
+    if dice.random() < 0.3:
+        one.flags[one.flags.index("-O0")] = "-O2"
+    if one.linker == "bfd":
+        flag(0.1, "-Wl,-z,nocombreloc")
+    if one.linker == "lld":
+        flag(0.2, dice.choice(["-Wl,--no-rosegment", "-Wl,-z,separate-loadable-segments"]))
+    if "-s" not in one.flags:
+        flag(0.1, "-Wl,--emit-relocs")
+    if one.index == PROGRAM and one.cc == "gcc":
+        flag(0.15, "-mno-direct-extern-access")
+    if one.index != PROGRAM:
+        flag(0.1, f"-Wl,-z,{dice.choice(['nodelete', 'initfirst'])}")
+    one.constant = dice.random() < 0.4
+    one.packed = dice.choice([0, 0, 0, 0, 1, 2, 4])
+    one.far = dice.choice([0, 0, 0, 0x7FFFFFFF, -0x7FFFFFFF, 0x123456789AB])  # nothing is mapped there
+    one.large = dice.choice([0, 0, 0, 0, 5000, 70000, 300000])
+    one.aligned = dice.choice([0, 0, 0, 32, 256])
 
 
 def choose_definitions(dice, library):
@@ -154,7 +187,7 @@ def choose_definitions(dice, library):
             kind = "bss"
         made = Definition(name, kind)
         if kind != "unique":
-            made.attribute = dice.choice(["", "", "", "", "weak", "protected" if name[0] in "f" else "", "hidden"])
+            made.attribute = dice.choice(["", "", "", "", "weak", "protected" if name[0] in "fd" else "", "hidden"])
         if kind == "ifunc" and made.attribute == "weak":
             made.attribute = ""
         if library.versions and made.attribute != "hidden" and dice.random() < 0.8:
@@ -237,7 +270,7 @@ def choose_references(dice, closure, one):
         if name in one.definitions or dice.random() < 0.45:
             continue
         kinds = {closure.libraries[index].definitions[name].attribute for index in where}
-        if program and "protected" in kinds and one.linker in ("bfd", "lld"):  # which refuse
+        if program and "protected" in kinds and (one.linker in ("bfd", "lld") or name[0] == "d"):  # linkers refuse to copy it
             continue
         one.references.append(name)
         if name[0] == "t":
@@ -245,7 +278,7 @@ def choose_references(dice, closure, one):
     one.references += [name for name, made in one.definitions.items() if not made.version]
     for name, made in one.definitions.items():
         if made.kind == "thread":
-            local = ["local-dynamic"] if made.attribute == "hidden" else []
+            local = ["local-exec"] if program else ["local-dynamic"] if made.attribute == "hidden" else []
             one.models[name] = dice.choice(["", "", "initial-exec", *local])
     names = [name for name in FUNCTIONS + DATA + NOWHERE
              if name not in one.references and name not in one.definitions and (not program or name in NOWHERE)]
@@ -255,6 +288,18 @@ def choose_references(dice, closure, one):
         if library.built_with == "same" and index != closure.second and index not in closure.same_soname:
             one.old += [(made.name, made.old) for made in library.definitions.values() if made.old and dice.random() < 0.5
                         and all(made.name != name for name, _ in one.old)]
+
+
+def settle(one):
+    """Leaves out what does not work in plain starts.
+
+    gold puts the slots of IRELATIVE relocations before the TLS descriptors, but its code looks for the descriptors where they
+    would be without those slots: instead of a descriptor's function it calls the IFUNC, with whatever is in the registers.  What is
+    read as a thread-local variable is then random, and so is how often functions call each other; half of the starts
+    overflow the stack."""
+    ifuncs = one.local_ifunc or any(made.kind == "ifunc" for made in one.definitions.values())
+    if one.linker == "gold" and ifuncs and "-mtls-dialect=gnu2" in one.flags:
+        one.flags.remove("-mtls-dialect=gnu2")
 
 
 def choose_cxx(dice):
