@@ -1,8 +1,11 @@
 """The oracle: is what a prelinked process holds exactly what plain ld.so would have put there?"""
 
+import re
 import subprocess
 
 from harness import build
+
+COUNTS = re.compile(r"^\d+ objects, (\d+) words, ", re.MULTILINE)  # the last line of compare.c
 
 
 class Oracle:
@@ -14,6 +17,7 @@ class Oracle:
         self.env = dict(env or {})
         self.root = root
         self.randomize = randomize
+        self.words = 0  # relocated words compared so far
         directory.mkdir(parents=True, exist_ok=True)
 
     def addresses(self):
@@ -43,6 +47,8 @@ class Oracle:
         done = subprocess.run(line, capture_output=True, text=True, timeout=120)
         assert done.returncode in (0, 1), done.stderr
         lines = done.stdout.splitlines()
+        counted = COUNTS.search(done.stdout)
+        self.words += int(counted[1]) if counted else 0
         return lines if done.returncode else []
 
     def before(self):
