@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import subprocess
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from harness import build, files
@@ -80,6 +81,9 @@ class Outcome:
         return bool(self.different or self.problems)
 
 
+sweep = None  # the one whose programs are gone through: worker processes inherit it
+
+
 class Sweep:
     """PROGRAMS of ROOT, as they are called in it.  FORCE: also those with too little to gain."""
 
@@ -133,11 +137,12 @@ class Sweep:
         return found
 
     def _each(self, function, what):
-        """FUNCTION(sweep, index) of every program, on several processors."""
+        """FUNCTION(index) of every program, on JOBS processors."""
         global sweep
         sweep, results, start, step = self, [], time.monotonic(), 0
-        with multiprocessing.get_context("fork").Pool(self.jobs) as pool:
-            for result in pool.imap_unordered(function, range(len(self.programs))):
+        with multiprocessing.get_context("fork").Pool(self.jobs) if self.jobs > 1 else nullcontext() as pool:
+            indexes = range(len(self.programs))
+            for result in pool.imap_unordered(function, indexes) if pool else map(function, indexes):
                 results.append(result)
                 for line in result.lines:
                     self.say(f"{what}: {result.program}: {line}")
