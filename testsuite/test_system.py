@@ -15,7 +15,7 @@ from system.sweep import PLACEMENTS, Sweep
 
 pytestmark = [pytest.mark.root, pytest.mark.one_placement]
 HEAVY = ("clang-14", "ffmpeg", "gdb", "git", "inkscape", "perf", "python3")
-EVERY = 20  # one of so many programs of /usr/bin
+EVERY = 40  # one of so many programs of /usr/bin
 LIBDIR = "/usr/lib/x86_64-linux-gnu"
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from generate.make import Maker
 from harness import files
-from harness.run import DEBUG, fastprelink
+from harness.run import CYCLES, DEBUG, fastprelink
 
 # Reasons for which a library of a generated closure may float with --fixed.
 MAY_FLOAT = {"floats", "unsupported"}
@@ -44,7 +44,12 @@ def live(case, closure):
             for stage in ("relocated", "entry"):
                 found = oracle.differences(f"{name}-before", f"{name}-after", stage)
                 assert not found, f"{placement}, {name}, {stage}:\n" + "\n".join(found)
+        prelinked = files.digests(case.path)
         undo(case, original)
+        for _ in range(CYCLES - 1):
+            prelink(case, placement)
+            assert files.digests(case.path) == prelinked
+            undo(case, original)
     return left
 
 

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from harness import build, elf, files
-from harness.run import PLACEMENT, REQUIRE, Result, fastprelink, fixed_libraries, placed, run
+from harness.run import CYCLES, PLACEMENT, REQUIRE, Result, fastprelink, fixed_libraries, placed, run
 from oracle import Oracle
 
 LIBC = "libc.so.6"
@@ -129,14 +129,18 @@ class PrivateDir:
         original = files.digests(self.path)
         oracle = self.oracle(*arguments, env=env).before()
         fixed = fixed_libraries(self.prelink(options=("-f", "-v")))
+        prelinked = files.digests(self.path)
         assert self.run_fast(*arguments, env=env) == plain
         oracle.after()
-        assert files.changed(original, files.digests(self.path)) == {
-            str(self.prog), str(self.libc), str(self.runtime), *fixed}
+        assert files.changed(original, prelinked) == {str(self.prog), str(self.libc), str(self.runtime), *fixed}
         assert PLACEMENT != "aslr" or not fixed
-        self.undo()
-        self.runtime.unlink()
-        assert files.digests(self.path) == original
+        for cycle in range(CYCLES):
+            if cycle:
+                self.prelink()
+            assert files.digests(self.path) == prelinked
+            self.undo()
+            self.runtime.unlink()
+            assert files.digests(self.path) == original
 
     def compare(self, scenario):
         """Prelinks it; SCENARIO(directory) must give the same there as with a plain copy.  Returns the former."""

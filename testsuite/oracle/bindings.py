@@ -100,7 +100,7 @@ def differences(name, expected, actual):
     return lines
 
 
-@functools.lru_cache(maxsize=4000)
+@functools.lru_cache(maxsize=2000)
 def definitions(path, _changed):
     """{symbol: {version: values}} of the dynamic symbols of the file PATH as readelf shows them; "" is no version."""
     found = {}

@@ -66,7 +66,7 @@ def report(chosen, plain, outcomes):
         for result in outcome.different:
             print(f"{outcome.placement}: {result.program}: {len(result.lines)} differences", *result.lines[:10], sep="\n    ")
             print(f"to repeat it: make check-system SYSTEM={chosen.system} PLACEMENTS={'' if outcome is plain else outcome.placement} "
-                  f"PROGRAMS={result.program}" + (" FORCE=1" if chosen.force else ""))
+                  f"ONLY={result.program}" + (" SYSTEM_FLAGS=--force" if chosen.force else ""))
     short = [] if chosen.programs or chosen.force else table.short_of(outcomes)
     print(*short, sep="\n", end="\n" if short else "")
     failed = short or any(outcome.failed for outcome in [plain, *outcomes])

@@ -8,7 +8,8 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
-from harness import build, files
+from harness import build, files, need
+from harness.run import CYCLES
 from oracle import bindings
 from system import installed
 
@@ -23,6 +24,7 @@ FAILURES = {"system", "changed", "no-memory", "bad-configuration", "modified", "
 # A library of these kinds is not to be placed at all: see "Libraries that float" in doc/limits.md.
 NEVER = ("it is the carrier", "libc", "ld.so")
 COMMAND_SECONDS = 7200
+PACKED = ".zst"
 STEPS = 10  # lines of progress for each pass over all programs
 
 
@@ -164,7 +166,8 @@ class Sweep:
             local.write_text("".join(f"float-for {program}\n" for program in chosen))
         before = self._stamps()
         self.say(f"{placement}: prelinking {len(self.programs)} programs")
-        rows, summary = self._command(self.programs, [*self.force, f"--{'default' if placement == 'mixed' else placement}"])
+        options = [*self.force, f"--{'default' if placement == 'mixed' else placement}"]
+        rows, summary = self._command(self.programs, options)
         self.say(f"{placement}: {summary['done']} prelinked, {summary['skipped']} left alone, {summary['fixed']} libraries "
                  f"fixed, {summary['floating']} float, {time.monotonic() - start:.0f} s")
         reasons, libraries = {}, {}
@@ -179,12 +182,18 @@ class Sweep:
         problems += self._unexpected(before, rows, summary)
         self.reasons, self.placement = reasons, placement
         outcome = Outcome(placement, self._each(compare, placement), reasons, libraries, problems, self.privileged_below)
-        self.say(f"{placement}: undoing")
-        undone = self.root.undo(status=None, timeout=COMMAND_SECONDS)
+        prelinked = self._state() if CYCLES > 1 else None
+        for cycle in range(CYCLES):
+            if cycle:
+                self._command(self.programs, options)
+                problems += [f"{path}: other bytes in cycle {cycle}" for path in sorted(files.changed(prelinked, self._state()))]
+            self.say(f"{placement}: undoing")
+            undone = self.root.undo(status=None, timeout=COMMAND_SECONDS)
+            if undone.status:
+                problems.append(f"undo: {undone.stderr}")
+            restored = {path: state for path, state in self._state().items() if path != str(local)}
+            problems += [f"{path}: not restored" for path in sorted(files.changed(self.original, restored))]
         local.unlink(missing_ok=True)
-        if undone.status:
-            problems.append(f"undo: {undone.stderr}")
-        problems += [f"{path}: not restored" for path in sorted(files.changed(self.original, self._state()))]
         for problem in problems:
             self.say(f"{placement}: {problem}")
         outcome.seconds = time.monotonic() - start
@@ -203,7 +212,7 @@ def plain(index):
     """What the program holds when nothing is prelinked."""
     result = Result(sweep.programs[index])
     try:
-        sweep.oracle(index).before()
+        pack(sweep.oracle(index).before().directory)
     except (AssertionError, subprocess.TimeoutExpired) as error:
         result.skipped = "does not start plain: " + last_words(error)
         return result
@@ -219,6 +228,7 @@ def compare(index):
         return result
     oracle, prelinked = sweep.oracle(index), not sweep.reasons.get(result.program)
     try:
+        unpack(oracle.directory)
         if prelinked:
             oracle.after()
             result.accelerated = True
@@ -229,11 +239,21 @@ def compare(index):
     except (AssertionError, subprocess.TimeoutExpired) as error:
         result.lines += str(error).splitlines()
     result.words = oracle.words
-    for path in oracle.directory.glob("prelinked.*"):
-        path.unlink()
+    for path in oracle.directory.iterdir():
+        if path.suffix != PACKED:
+            path.unlink()
     if sweep.placement == REBOUND:
         bound(result)
     return result
+
+
+def pack(directory):
+    """Snapshots of a desktop's programs take tens of gigabytes; packed, a seventh."""
+    subprocess.run([need.tool("zstd"), "-q", "-1", "--rm", *directory.iterdir()], check=True)
+
+
+def unpack(directory):
+    subprocess.run([need.tool("zstd"), "-q", "-d", *directory.glob("*" + PACKED)], check=True)
 
 
 def bound(result):
