@@ -50,3 +50,12 @@ check-cycle: all
 	cd $(srcdir) && $(TEST_ENVIRONMENT) FASTPRELINK_CYCLES=$(CYCLES) FASTPRELINK_PLACEMENT=aslr $(PYTEST) testsuite
 	cd $(srcdir) && $(TEST_ENVIRONMENT) FASTPRELINK_CYCLES=$(CYCLES) FASTPRELINK_PLACEMENT=fixed \
 		$(PYTEST) -m 'not one_placement' testsuite
+
+# The suite in a system of which everything is prelinked: what compiles, debugs and runs the tests, and what they load.
+.PHONY: check-harder
+check-harder: all
+	cd $(srcdir)/testsuite && $(TEST_ENVIRONMENT) FASTPRELINK_HARDER=1 FASTPRELINK_PLACEMENT=fixed \
+		$(PYTHON) -m system.harder --work='$(abs_builddir)/check-harder' --programs='$(HARDER)' \
+		$(PYTEST) -c pytest.ini .
+
+HARDER = /usr/*

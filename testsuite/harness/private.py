@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from harness import build, elf, files
-from harness.run import CYCLES, PLACEMENT, REQUIRE, Result, fastprelink, fixed_libraries, placed, run
+from harness.run import CYCLES, HARDER, PLACEMENT, REQUIRE, Result, fastprelink, fixed_libraries, placed, run
 from oracle import Oracle
 
 LIBC = "libc.so.6"
@@ -50,11 +50,11 @@ class PrivateDir:
         for program in filter(os.path.isfile, programs or [self.prog]):
             for path in self.closure(program):
                 if not path.is_relative_to(self.path) and not (self.lib / path.name).exists():
-                    shutil.copy2(path, self.lib / path.name, follow_symlinks=True)
+                    take(path, self.lib / path.name)
 
     def own_libc(self):
         if not self.libc.exists():
-            shutil.copy2(system_libc(), self.libc)
+            take(system_libc(), self.libc)
 
     def closure(self, program=None):
         """Paths of the libraries that ld.so loads for PROGRAM, without ld.so itself."""
@@ -151,6 +151,13 @@ class PrivateDir:
         fast = scenario(self)
         assert fast == plain
         return fast
+
+
+def take(source, target):
+    """Copies a file of the system, as its package has it."""
+    shutil.copy2(source, target)
+    if HARDER:
+        fastprelink("-u", target, status=None)
 
 
 def system_libc():

@@ -11,6 +11,8 @@ from harness import build
 PLACEMENT = os.environ.get("FASTPRELINK_PLACEMENT", "aslr")
 # How often what is prelinked and undone is prelinked and undone: each time to the same bytes.
 CYCLES = int(os.environ.get("FASTPRELINK_CYCLES", "1"))
+# Whether the system around the tests is prelinked itself: `make check-harder`.
+HARDER = os.environ.get("FASTPRELINK_HARDER") == "1"
 PLACING = {"--aslr", "--fixed", "--default"}
 
 REQUIRE = {"FASTPRELINK": "require", "FASTPRELINK_DEBUG": "1"}
