@@ -10,7 +10,7 @@ from generate import faults
 from harness import build
 from harness.root import Root
 from harness.run import run
-from system import installed, table
+from system import installed, sweep, table
 from system.sweep import PLACEMENTS, Sweep
 
 pytestmark = [pytest.mark.root, pytest.mark.one_placement]
@@ -106,6 +106,21 @@ def test_a_file_that_is_not_restored_is_said(small):
     small.spoil = spoil
     outcome = small.place("aslr")
     assert outcome.problems == ["/usr/bin/true: changed without a word", f"{small.root.path}/usr/bin/true: not restored"]
+
+
+@pytest.mark.parametrize("spoiled", [False, True])
+def test_cycles_reach_the_same_bytes(small, monkeypatch, spoiled):
+    """And when one does not, it is said."""
+    monkeypatch.setattr(sweep, "CYCLES", 3)
+    commands = []
+
+    def spoil():
+        commands.append(None)
+        return lambda: spoiled and len(commands) == 2 and small.root.host("/usr/bin/true").write_bytes(b"")
+    small.spoil = spoil
+    outcome = small.place("fixed")
+    assert len(commands) == 3 and bool(outcome.problems) == spoiled
+    assert not spoiled or outcome.problems[0] == f"{small.root.path}/usr/bin/true: other bytes in cycle 1"
 
 
 def test_a_program_that_does_not_start_is_skipped(root):

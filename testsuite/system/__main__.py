@@ -53,7 +53,10 @@ def run(chosen):
             return 2
         say(f"{len(programs)} programs")
         sweep = Sweep(root, programs, chosen.jobs or os.cpu_count(), chosen.force, say)
-        outcomes = [sweep.place(placement) for placement in chosen.placements]
+        outcomes = []
+        for placement in chosen.placements:
+            outcomes.append(sweep.place(placement))
+            say(", ".join(f"{name} {cell}" for name, cell in zip(table.HEAD, table.row(outcomes[-1]))))
     print(table.text(sweep.plain, outcomes))
     return report(chosen, sweep.plain, outcomes)
 

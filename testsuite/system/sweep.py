@@ -182,11 +182,12 @@ class Sweep:
         problems += self._unexpected(before, rows, summary)
         self.reasons, self.placement = reasons, placement
         outcome = Outcome(placement, self._each(compare, placement), reasons, libraries, problems, self.privileged_below)
-        prelinked = self._state() if CYCLES > 1 else None
+        prelinked = self.root.digests() if CYCLES > 1 else None
         for cycle in range(CYCLES):
             if cycle:
                 self._command(self.programs, options)
-                problems += [f"{path}: other bytes in cycle {cycle}" for path in sorted(files.changed(prelinked, self._state()))]
+                changed = files.changed(prelinked, self.root.digests())
+                problems += [f"{path}: other bytes in cycle {cycle}" for path in sorted(changed)]
             self.say(f"{placement}: undoing")
             undone = self.root.undo(status=None, timeout=COMMAND_SECONDS)
             if undone.status:
