@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from generate import faults, features, life, model
+from generate import features, life, model
 
 pytestmark = pytest.mark.one_placement  # says itself which
 
@@ -22,29 +22,6 @@ def test_closure(case, seed, record_property):
     record_property("libraries", len(closure.libraries))
     for reason, count in left.items():
         record_property("left alone: " + reason, count)
-
-
-@pytest.mark.parametrize("placement", life.PLACEMENTS)
-@pytest.mark.parametrize("fault", faults.FAULTS)
-def test_a_wrong_binding_is_noticed(case, fault, placement):
-    """By the output and by the oracle, as soon as there is one; and there is none without the fault."""
-    script = case.path / "script.map"
-    script.write_text(faults.SCRIPT)
-    library = case.library("liba.so", faults.LIBRARY_A, flags=["-Wl,-z,now", f"-Wl,--version-script={script}"])
-    faults.hide(library, "secret")
-    case.library("libb.so", faults.LIBRARY_B)
-    case.library("libuser.so", faults.USER, ["liba.so", "libb.so"], ["-Wl,-z,now"])
-    case.program(faults.PROGRAM, ["libuser.so", "liba.so", "libb.so"])
-    case.adopt()
-    assert case.run().stdout == faults.RIGHT
-    oracle = case.oracle().before()
-    restore = faults.FAULTS[fault](library)
-    case.prelink(options=("-f", f"--{placement}"))
-    restore()
-    assert case.run_fast().stdout == faults.WRONG[fault]
-    oracle.snapshot("prelinked")
-    found = oracle.differences("plain", "prelinked", "relocated")
-    assert any("libuser.so+" in line and ": word: " in line for line in found) == (fault != "none"), found
 
 
 @pytest.mark.parametrize("name", features.FEATURES)

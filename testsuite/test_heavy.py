@@ -86,12 +86,7 @@ class Prepared:
 
     def resolved(self, name):
         """The file that the name of an object leads to inside the root."""
-        path = self.root.host(os.path.relpath(name, self.root.path) if name.startswith(str(self.root.path)) else name)
-        directory, link = path.parent.resolve(), path
-        while link.is_symlink():
-            link = self.root.host(os.path.join("/" + os.path.relpath(directory, self.root.path), os.readlink(link)))
-            directory = link.parent.resolve()
-        return "/" + os.path.relpath(directory / link.name, self.root.path)
+        return files.resolved(self.root.path, name.removeprefix(str(self.root.path)))
 
     def addresses(self, count=25):
         oracle = self.root.oracle("addresses", *self.commands[0])

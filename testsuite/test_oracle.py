@@ -78,6 +78,14 @@ def test_another_library_is_reported(sampler):
     assert oracle.differences("plain", "other", "relocated")
 
 
+@pytest.mark.parametrize("signal", ["SIGCONT", "SIGSTOP"])
+def test_job_control_does_not_end_a_snapshot(case, signal):
+    case.program("#include <signal.h>\n__attribute__((constructor)) static void f(void) { raise(%s); }\n"
+                 "int main(void) { return 0; }" % signal)
+    case.adopt()
+    two_plain_runs(case).compare("plain", "other")
+
+
 def test_addresses_vary(sampler):
     found = [sampler.oracle().addresses() for _ in range(3)]
     assert len({addresses[str(sampler.libc)] for addresses in found}) == 3

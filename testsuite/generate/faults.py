@@ -101,3 +101,24 @@ int main(void) { for (int i = 0; i < 6; i++) printf("%d", table[i]()); puts("");
 """
 RIGHT = "124376\n"
 WRONG = {"neighbour": "214376\n", "version": "123476\n", "scope": "124356\n", "order": "124378\n", "none": RIGHT}
+
+
+def closure(case, natural=True):
+    """Makes the program and its libraries in CASE; returns the library that faults are planted in.  NATURAL: the library
+    whose words become wrong finds their symbols when it is loaded alone; otherwise it is linked to a library that has
+    other definitions then, and each is a conflict."""
+    script = case.path / "script.map"
+    script.write_text(SCRIPT)
+    versions = f"-Wl,--version-script={script}"
+    library = case.library("liba.so", LIBRARY_A, flags=["-Wl,-z,now", versions])
+    hide(library, "secret")
+    case.library("libb.so", LIBRARY_B)
+    if natural:
+        case.library("libuser.so", USER, ["liba.so", "libb.so"], ["-Wl,-z,now"])
+    else:
+        case.library("libalone.so", LIBRARY_A, flags=[versions])
+        case.library("libuser.so", USER, ["libalone.so"], ["-Wl,-z,now"])
+    case.program(PROGRAM, ["liba.so", "libb.so", "libuser.so"])
+    case.adopt()
+    return library
+

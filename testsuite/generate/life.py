@@ -6,7 +6,7 @@ from collections import Counter
 
 from generate.make import Maker
 from harness import files
-from harness.run import DEBUG, fastprelink
+from harness.run import CYCLES, DEBUG, fastprelink
 
 # Reasons for which a library of a generated closure may float with --fixed.
 MAY_FLOAT = {"floats", "unsupported"}
@@ -49,7 +49,12 @@ def live(case, closure):
                 now = "now-before0" if name == "plain" else None
                 found = min((oracle.differences(f"{name}-before{number}", f"{name}-after", stage, now) for number in range(starts)), key=len)
                 assert not found, f"{placement}, {name}, {stage}:\n" + "\n".join(found)
+        prelinked = files.digests(case.path)
         undo(case, original)
+        for _ in range(CYCLES - 1):
+            prelink(case, placement)
+            assert files.digests(case.path) == prelinked
+            undo(case, original)
     return left
 
 

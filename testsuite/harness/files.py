@@ -1,8 +1,12 @@
 """What files are: their bytes, and everything an inode remembers."""
 
+import errno
 import hashlib
 import os
+import shutil
 from pathlib import Path
+
+MAX_LINKS = 40
 
 
 def digests(*trees, without=()):
@@ -36,6 +40,37 @@ def attributes(path):
     status = os.stat(path)
     extended = {name: os.getxattr(path, name) for name in os.listxattr(path)}
     return status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, extended
+
+
+def copy(source, target):
+    """Copies a regular file with all of that; never a hard link.  The owner comes first: changing it clears set-user-ID."""
+    status = os.stat(source)
+    shutil.copyfile(source, target)
+    if os.geteuid() == 0:
+        os.chown(target, status.st_uid, status.st_gid)
+    shutil.copystat(source, target)
+
+
+def resolved(root, name):
+    """What NAME leads to, as it is called inside ROOT: links are followed as a process in that root would follow them."""
+    rest, real, links = str(name).split("/"), [], 0
+    while rest:
+        part = rest.pop(0)
+        if part == "..":
+            del real[-1:]
+        if part in ("", ".", ".."):
+            continue
+        path = os.path.join(root, *real, part)
+        if not os.path.islink(path):
+            real.append(part)
+            continue
+        target, links = os.readlink(path), links + 1
+        if links > MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(name))
+        rest = target.split("/") + rest
+        if target.startswith("/"):
+            real = []
+    return "/" + "/".join(real)
 
 
 def identity(path):

@@ -19,8 +19,9 @@ RUNTIME = "--runtime=/usr/lib/fastprelink/rt"
 class Root:
     """Mounts are this process's own (need.private_mounts), so even a killed session leaves none behind."""
 
-    def __init__(self, path):
-        self.path = Path(path)
+    def __init__(self, path, system="/"):
+        """SYSTEM: the root of the system whose files are copied."""
+        self.path, self.system = Path(path), Path(system)
         self.mounts = []
         if not need.private_mounts():
             need.missing("permission to mount")
@@ -42,17 +43,21 @@ class Root:
         """Where the file that is called NAME inside the root lies outside."""
         return self.path / str(name).lstrip("/")
 
+    def outside(self, name):
+        """Where the file that is called NAME in the system that is copied lies."""
+        return self.system / str(name).lstrip("/")
+
     def copy(self, name):
         """Copies a file (following its links, keeping each) or a directory from the system; never hard-links."""
-        source, target = Path(name), self.host(name)
+        source, target = self.outside(name), self.host(name)
         if source.is_dir() and not source.is_symlink():
             shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
             return
-        real = Path(os.path.realpath(source))
+        real = files.resolved(self.system, name)
         target_real = self.host(real)
         target_real.parent.mkdir(parents=True, exist_ok=True)
         if not target_real.exists():
-            shutil.copy2(real, target_real)
+            files.copy(self.outside(real), target_real)
         target.parent.mkdir(parents=True, exist_ok=True)
         if not os.path.lexists(target):
             target.symlink_to(real)
@@ -61,7 +66,8 @@ class Root:
         """Copies PROGRAMS (or libraries that are opened later) with their closures, and the DATA paths."""
         for program in programs:
             self.copy(program)
-            listed = run(["/lib64/ld-linux-x86-64.so.2", "--list", os.path.realpath(program)])
+            listed = run([need.tool("chroot"), self.system, "/lib64/ld-linux-x86-64.so.2", "--list",
+                          files.resolved(self.system, program)])
             for line in listed.stdout.splitlines():
                 words = line.split()
                 path = words[2] if len(words) > 2 and words[1] == "=>" else words[0]
@@ -114,11 +120,11 @@ class Root:
         assert done.accelerated, done
         return done
 
-    def prelink(self, *programs, options=("-f",), status=0):
-        return fastprelink(f"--root={self.path}", RUNTIME, *placed(options), *programs, status=status)
+    def prelink(self, *programs, options=("-f",), **more):
+        return fastprelink(f"--root={self.path}", RUNTIME, *placed(options), *programs, **more)
 
-    def undo(self, *programs):
-        return fastprelink(f"--root={self.path}", RUNTIME, "-u", *(programs or ["-a"]))
+    def undo(self, *programs, **more):
+        return fastprelink(f"--root={self.path}", RUNTIME, "-u", *(programs or ["-a"]), **more)
 
     def oracle(self, name, *command, env=None):
         return Oracle(self.path.with_name(self.path.name + "-" + name), command, {**(env or {}), **REQUIRE},

@@ -9,6 +9,10 @@ from harness import build
 
 # Where the tests place libraries unless they say so themselves: aslr, fixed, or default.
 PLACEMENT = os.environ.get("FASTPRELINK_PLACEMENT", "aslr")
+# How often what is prelinked and undone is prelinked and undone: each time to the same bytes.
+CYCLES = int(os.environ.get("FASTPRELINK_CYCLES", "1"))
+# Whether the system around the tests is prelinked itself: `make check-harder`.
+HARDER = os.environ.get("FASTPRELINK_HARDER") == "1"
 PLACING = {"--aslr", "--fixed", "--default"}
 
 REQUIRE = {"FASTPRELINK": "require", "FASTPRELINK_DEBUG": "1"}

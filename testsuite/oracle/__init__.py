@@ -1,9 +1,11 @@
 """The oracle: is what a prelinked process holds exactly what plain ld.so would have put there?"""
 
+import re
 import subprocess
 
 from harness import build
 
+COUNTS = re.compile(r"^\d+ objects, (\d+) words, ", re.MULTILINE)  # the last line of compare.c
 STAGES = ("relocated", "entry")
 
 
@@ -17,6 +19,7 @@ class Oracle:
         self.root = root
         self.randomize = randomize
         self.may_bind_now = may_bind_now  # False: the program does not start with LD_BIND_NOW=1
+        self.words = 0  # relocated words compared so far
         directory.mkdir(parents=True, exist_ok=True)
 
     def addresses(self):
@@ -48,6 +51,8 @@ class Oracle:
         done = subprocess.run(line, capture_output=True, text=True, timeout=120)
         assert done.returncode in (0, 1), done.stderr
         lines = done.stdout.splitlines()
+        counted = COUNTS.search(done.stdout)
+        self.words += int(counted[1]) if counted else 0
         return lines if done.returncode else []
 
     def before(self):

@@ -17,10 +17,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness import build
+from harness import build, files
 
 LOADER = "/lib64/ld-linux-x86-64.so.2"
-LINE = re.compile(r"\s*\d+:\tbinding file (.+) \[0\] to (.+) \[0\]: (?:normal|protected) symbol `(.*?)'(?: \[(.*)\])?$")
+LINE = re.compile(r"^ *\d+:\tbinding file (.+) \[0\] to (.+) \[0\]: (?:normal|protected) symbol `(.*?)'(?: \[(.*)\])?$",
+                  re.MULTILINE)
 UNDEFINED = re.compile(r"undefined symbol: (.*?)(?:, version (.*))?\t\((.*)\)$", re.MULTILINE)
 VDSO = "linux-vdso.so.1"
 
@@ -49,8 +50,7 @@ def ours(program, options=(), env=None):
     if done.returncode:
         raise Skipped(done.stderr.decode(errors="replace").strip())
     told, disputed = Told(), []
-    for line in done.stdout.splitlines():
-        row = json.loads(line)
+    for row in json.loads(b"[%s]" % b",".join(done.stdout.splitlines())):
         if row["outcome"] == "undefined":
             told.undefined.append((row["holder"], row["symbol"], row["version"]))
         elif row["provider"]:
@@ -66,22 +66,22 @@ def secure(program):
     return os.stat(program).st_mode & 0o6000 or "security.capability" in os.listxattr(program)
 
 
-def ld_so(program, env=None, run=False):
-    """What ld.so says of PROGRAM when everything is bound at start.  Unless RUN, ld.so does all of it but does not start
-    the program, nor relocate itself (as `ldd -r` does)."""
-    with tempfile.TemporaryDirectory() as directory:
-        env = {"LC_ALL": "C", "LD_BIND_NOW": "1", "LD_DEBUG": "bindings", "LD_DEBUG_OUTPUT": f"{directory}/out", **(env or {})}
+def ld_so(program, env=None, run=False, root="/"):
+    """What ld.so says of PROGRAM in ROOT when everything is bound at start.  Unless RUN, ld.so does all of it but does not
+    start the program, nor relocate itself (as `ldd -r` does)."""
+    with tempfile.TemporaryDirectory(dir=outside(root, "/tmp")) as directory:
+        inside = "/" + os.path.relpath(directory, root)
+        env = {"LC_ALL": "C", "LD_BIND_NOW": "1", "LD_DEBUG": "bindings", "LD_DEBUG_OUTPUT": f"{inside}/out", **(env or {})}
         if not run:
             env.update(LD_WARN="1", LD_TRACE_LOADED_OBJECTS="1")
-            assert not secure(program), "it would be run: ld.so ignores its variables"
-        done = subprocess.run([program], env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=300)
+            assert not secure(outside(root, program)), "it would be run: ld.so ignores its variables"
+        done = subprocess.run([program], env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=300,
+                              preexec_fn=None if root == "/" else functools.partial(enter, root))
         text = "".join(path.read_text(errors="surrogateescape") for path in sorted(Path(directory).iterdir()))
     told = Told()
-    for line in text.splitlines():
-        found = LINE.match(line)
-        assert found or "binding file" not in line, line
-        if found and found[1] != VDSO:
-            told.found.append((found[1], found[3], found[4], found[2]))
+    lines = LINE.findall(text)
+    assert len(lines) == text.count("binding file"), text
+    told.found = [(holder, symbol, version or None, provider) for holder, provider, symbol, version in lines if holder != VDSO]
     for symbol, version, holder in UNDEFINED.findall(done.stderr.decode(errors="replace")):
         told.undefined.append((holder, symbol, version or None))
     return told
@@ -89,6 +89,8 @@ def ld_so(program, env=None, run=False):
 
 def differences(name, expected, actual):
     """Lines that say how the list ACTUAL differs from EXPECTED: what is wrong, missing or too many; else the order."""
+    if expected == actual:
+        return []
     lost, extra = Counter(expected) - Counter(actual), Counter(actual) - Counter(expected)
     lines = [f"{name}: ld.so only: {row}" for row in lost.elements()]
     lines += [f"{name}: fastprelink only: {row}" for row in extra.elements()]
@@ -98,7 +100,7 @@ def differences(name, expected, actual):
     return lines
 
 
-@functools.lru_cache(maxsize=500)
+@functools.lru_cache(maxsize=2000)
 def definitions(path, _changed):
     """{symbol: {version: values}} of the dynamic symbols of the file PATH as readelf shows them; "" is no version."""
     found = {}
@@ -113,10 +115,22 @@ def definitions(path, _changed):
     return found
 
 
-def wrong_values(told):
+def outside(root, path):
+    """Where the file that is called PATH in ROOT lies."""
+    return os.path.join(root, files.resolved(root, path).lstrip("/")) if root != "/" else str(path)
+
+
+def enter(root):
+    os.chroot(root)
+    os.chdir("/")
+
+
+def wrong_values(told, root="/"):
     """Where a definition has the version that is asked for, or is the only one of that name, it must be that one."""
-    tables = {path: definitions(path, os.stat(path).st_ctime_ns) for path in {row[0] for row in told.values}}
-    lines = []
+    tables, lines = {}, []
+    for path in {row[0] for row in told.values}:
+        file = outside(root, path)
+        tables[path] = definitions(file, os.stat(file).st_ctime_ns)
     for provider, symbol, version, value in told.values:
         versions = tables[provider].get(symbol, {})
         right = versions.get(version) if version in versions or len(versions) != 1 else next(iter(versions.values()))
@@ -127,9 +141,9 @@ def wrong_values(told):
     return sorted(lines)
 
 
-def compare(theirs, told):
-    """Differences between a trace of ld.so and what fastprelink TOLD."""
-    values = wrong_values(told)
+def compare(theirs, told, root="/"):
+    """Differences between a trace of ld.so and what fastprelink TOLD, both about a program in ROOT."""
+    values = wrong_values(told, root)
     told = Told([row for row in told.found if row[0] != LOADER], [row for row in told.undefined if row[0] != LOADER])
     return (differences("found", theirs.found, told.found)
             + differences("undefined", theirs.undefined, told.undefined) + values)
@@ -147,17 +161,18 @@ def compare_run(program, theirs, told):
     return lines + differences("ld.so", after[:len(own)], own)
 
 
-def check(program, options=(), env=None):
-    """Differences for PROGRAM as it is installed, the number of look-ups, and the disputed ones.  Of a program that runs with
-    raised privileges, a copy without them."""
-    program = os.path.realpath(program)
-    if secure(program):
-        with tempfile.TemporaryDirectory() as directory:
-            copy = shutil.copyfile(program, Path(directory) / os.path.basename(program))
+def check(program, options=(), env=None, root="/"):
+    """Differences for PROGRAM as it is installed in ROOT, the number of look-ups, and the disputed ones.  Of a program that
+    runs with raised privileges, a copy without them."""
+    program = files.resolved(root, program)
+    file = outside(root, program)
+    if secure(file):
+        with tempfile.TemporaryDirectory(dir=outside(root, "/tmp")) as directory:
+            copy = shutil.copyfile(file, Path(directory) / os.path.basename(program))
             copy.chmod(0o755)
-            return check(copy, options, env)
-    told, disputed = ours(program, options, env)
-    lines = compare(ld_so(program, env), told)
+            return check("/" + os.path.relpath(copy, root), options, env, root)
+    told, disputed = ours(program, [*options, *([] if root == "/" else [f"--root={root}"])], env)
+    lines = compare(ld_so(program, env, root=root), told, root)
     return lines, len(told.found), disputed
 
 
