@@ -164,3 +164,97 @@ void fp_cached_reset(struct fp_cached_file *file)
 					 .is_met = file->is_met,
 					 .is_chosen = file->is_chosen };
 }
+
+/* The indexes LIST of FROM in TO: what they stand for is there, or is added. */
+static int copy_list(struct fp_cache *to, const struct fp_cache *from, const uint32_t *list,
+		     uint32_t count,
+		     uint32_t (*copy)(struct fp_cache *, const struct fp_cache *, uint32_t),
+		     uint32_t **ret_list)
+{
+	uint32_t *copied = fp_arena_array(&to->arena, count + 1, sizeof(*copied));
+
+	for (uint32_t i = 0; copied && i < count; i++) {
+		copied[i] = copy(to, from, list[i]);
+		if (copied[i] == UINT32_MAX)
+			return -ENOMEM;
+	}
+	*ret_list = copied;
+	return copied ? 0 : -ENOMEM;
+}
+
+static uint32_t copy_directory(struct fp_cache *to, const struct fp_cache *from, uint32_t index)
+{
+	uint32_t copied = fp_cache_add_directory(to, from->directories[index].path);
+
+	if (copied != UINT32_MAX)
+		to->directories[copied].key = from->directories[index].key;
+	return copied;
+}
+
+static uint32_t copy_answer(struct fp_cache *to, const struct fp_cache *from, uint32_t index)
+{
+	const struct fp_cache_answer answer = { .name = from->answers[index].name,
+						.path = from->answers[index].path };
+
+	return fp_cache_add_answer(to, &answer);
+}
+
+static uint32_t copy_file(struct fp_cache *to, const struct fp_cache *from, uint32_t index);
+
+/* Fills FILE, which is new in TO, from OLD. */
+static int fill_copy(struct fp_cache *to, const struct fp_cache *from, struct fp_cached_file *file,
+		     const struct fp_cached_file *old)
+{
+	const struct fp_cached_file kept = *file;
+	int error;
+
+	*file = *old;
+	file->path = kept.path;
+	file->index = kept.index;
+	if (old->reason) {
+		file->why_file = fp_arena_string(&to->arena, old->why_file);
+		file->detail = fp_arena_string(&to->arena, old->detail);
+		if (!file->why_file || !file->detail)
+			return -ENOMEM;
+	}
+	error = copy_list(to, from, old->members, old->member_count, copy_file, &file->members);
+	if (!error)
+		error = copy_list(to, from, old->directories, old->directory_count, copy_directory,
+				  &file->directories);
+	if (!error)
+		error = copy_list(to, from, old->answers, old->answer_count, copy_answer,
+				  &file->answers);
+	return error;
+}
+
+/* Members are libraries, which have none themselves. */
+static uint32_t copy_file(struct fp_cache *to, const struct fp_cache *from, uint32_t index)
+{
+	const struct fp_cached_file *old = from->files[index];
+	size_t count = to->file_count;
+	struct fp_cached_file *file = fp_cache_add(to, old->path);
+
+	if (!file || (to->file_count > count && fill_copy(to, from, file, old) != 0))
+		return UINT32_MAX;
+	return file->index;
+}
+
+struct fp_cache *fp_cache_copy(const struct fp_cache *cache)
+{
+	struct fp_cache *copy = fp_cache_new(cache->environment);
+	int error = copy ? 0 : -ENOMEM;
+
+	if (!error && cache->interpreter) {
+		copy->interpreter = fp_arena_string(&copy->arena, cache->interpreter);
+		copy->cache_path = fp_arena_string(&copy->arena, cache->cache_path);
+		copy->cache_key = cache->cache_key;
+		error = copy->interpreter && copy->cache_path ? 0 : -ENOMEM;
+	}
+	for (uint32_t i = 0; i < cache->file_count && !error; i++)
+		if (cache->files[i]->is_kept && copy_file(copy, cache, i) == UINT32_MAX)
+			error = -ENOMEM;
+	if (!error)
+		return copy;
+	fp_cache_free(copy);
+	return NULL;
+}

@@ -59,6 +59,7 @@ struct fp_cached_file {
 	bool is_current; /* the key is that of the file now */
 	bool is_checked; /* is_current is set */
 	bool is_met;     /* the run has met it */
+	bool is_kept;    /* for the next run */
 	bool is_moved;   /* a library that gets another place */
 	bool is_chosen;  /* a program that is worked on */
 	bool is_used;    /* a library that a program loads that is not worked on */
@@ -116,6 +117,9 @@ struct fp_cached_file *fp_cache_add(struct fp_cache *cache, const char *path);
 /* Indexes of a directory and an answer, made when they are not there; UINT32_MAX when memory is out. */
 uint32_t fp_cache_add_directory(struct fp_cache *cache, const char *path);
 uint32_t fp_cache_add_answer(struct fp_cache *cache, const struct fp_cache_answer *answer);
+
+/* A copy of the files that are kept (is_kept) and what they refer to; null when memory is out. */
+struct fp_cache *fp_cache_copy(const struct fp_cache *cache);
 
 /* Notes why FILE is not prelinked or floats; WHY without a reason: it is, or does not.  Returns 0 or -ENOMEM. */
 int fp_cache_set_why(struct fp_cache *cache, struct fp_cached_file *file, const struct fp_why *why);

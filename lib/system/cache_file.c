@@ -285,6 +285,16 @@ static void get_file(struct reader *reader, struct fp_cache *cache, const size_t
 	reader->bad |= file->base + file->room < file->base;
 }
 
+/* Nothing loads a program. */
+static bool members_are_libraries(const struct fp_cache *cache)
+{
+	for (size_t i = 0; i < cache->file_count; i++)
+		for (uint32_t m = 0; m < cache->files[i]->member_count; m++)
+			if (cache->files[cache->files[i]->members[m]]->is_judged)
+				return false;
+	return true;
+}
+
 static void get_cache(struct reader *reader, struct fp_cache *cache)
 {
 	size_t counts[3];
@@ -338,7 +348,7 @@ struct fp_cache *fp_cache_read(const char *path, uint64_t environment)
 		reader.size = header.size;
 		if (good)
 			get_cache(&reader, cache);
-		good = good && !reader.bad;
+		good = good && !reader.bad && members_are_libraries(cache);
 	}
 	free(bytes);
 	if (good) {

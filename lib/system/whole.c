@@ -492,17 +492,41 @@ static int go_through(struct whole *whole, struct fp_why *why)
 	return error;
 }
 
+/* What was met, or is still there; libraries are kept with the programs that load them.  True: something is left out. */
+static bool mark_kept(struct whole *whole)
+{
+	bool some_left = false;
+
+	for (size_t i = 0; i < whole->cache->file_count; i++) {
+		struct fp_cached_file *file = whole->cache->files[i];
+
+		file->is_kept =
+			file->is_met || (!whole->request->all && key_of(whole, file->path).inode);
+		some_left |= !file->is_kept;
+	}
+	return some_left;
+}
+
 /* A cache that cannot be written is none. */
 static void keep(struct whole *whole, const char *path)
 {
 	const struct fp_run_options *options = &whole->run->options;
+	struct fp_cache *copy;
 
-	if (options->dry_run || options->no_cache_update || !whole->cache->is_changed)
+	if (options->dry_run || options->no_cache_update)
 		return;
 	check_directories(whole);
-	if (whole->cache->cache_path)
+	if (whole->cache->is_changed && whole->cache->cache_path)
 		whole->cache->cache_key = key_of(whole, whole->cache->cache_path);
-	(void)fp_cache_write(whole->cache, path, NULL);
+	if (mark_kept(whole)) {
+		copy = fp_cache_copy(whole->cache);
+		if (copy &&
+		    (whole->cache->is_changed || copy->file_count != whole->cache->file_count))
+			(void)fp_cache_write(copy, path, NULL);
+		fp_cache_free(copy);
+	} else if (whole->cache->is_changed) {
+		(void)fp_cache_write(whole->cache, path, NULL);
+	}
 }
 
 int fp_run_whole(struct fp_run *run, const struct fp_request *request, fp_program_visit *visit,
