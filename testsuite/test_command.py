@@ -52,14 +52,6 @@ def test_selecting_options_that_do_not_go_together(options, words):
     one_line(fastprelink(*options, status=2), *words)
 
 
-@pytest.mark.parametrize("options", [["-a"], ["-p"], ["-c", "x", "file"], ["--config-file=x", "file"], ["-b", "x", "-b", "y", "file"],
-                                     ["--black-list=x", "file"], ["-h", "file"], ["-l", "file"], ["--files-from=-"], ["--libs-only", "file"],
-                                     ["-q", "file"], ["-N", "file"], ["-C", "x", "file"]], ids=" ".join)
-def test_options_that_nothing_obeys_yet(options):
-    """They are refused instead of being passed over."""
-    one_line(fastprelink(*options, status=2), "not supported yet")
-
-
 def test_options_for_what_is_done_anyway():
     """Classic prelink's -e and -i."""
     one_line(fastprelink("-e", "-i", "/nonexistent", status=1), "/nonexistent")

@@ -124,15 +124,14 @@ def test_a_named_program_is_prelinked_itself(sandbox):
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("options, status", [(DEFAULT, 2), (FIXED, 0), (ASLR, 0)], ids=["default", "fixed", "aslr"])
-def test_a_configuration_with_an_error(sandbox, options, status):
-    """Nothing is guessed where it counts; elsewhere it is not read."""
+@pytest.mark.parametrize("options", [DEFAULT, FIXED, ASLR], ids=["default", "fixed", "aslr"])
+def test_a_configuration_with_an_error(sandbox, options):
+    """Nothing is guessed."""
     sandbox.host("/etc/fastprelink.conf").write_text("float-four one\n")
     before = sandbox.digests()
-    done = sandbox.prelink(*PROGRAMS, options=options, status=status)
-    if status:
-        one_line(done, "/etc/fastprelink.conf", "line 1", "float-four")
-        assert sandbox.digests() == before
+    done = sandbox.prelink(*PROGRAMS, options=options, status=2)
+    one_line(done, "/etc/fastprelink.conf", "line 1", "float-four")
+    assert sandbox.digests() == before
 
 
 @pytest.mark.root

@@ -95,7 +95,7 @@ static int read_placement(struct fp_config_reader *reader, const char *word)
 	};
 
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(word, names[i]) == 0) {
+		if (names[i] && strcmp(word, names[i]) == 0) {
 			reader->config->settings.placement = (enum fp_placement)i;
 			return 0;
 		}

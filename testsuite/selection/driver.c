@@ -40,7 +40,11 @@ static int show_config(char **arguments)
 	const struct fp_config_source source = { .root = given(arguments[0]),
 						 .vendor = arguments[1],
 						 .file = given(arguments[2]) };
-	static const char *const placements[] = { "default", "fixed", "aslr" };
+	static const char *const placements[] = {
+		[FP_PLACEMENT_DEFAULT] = "default",
+		[FP_PLACEMENT_FIXED] = "fixed",
+		[FP_PLACEMENT_FLOATING] = "aslr",
+	};
 	const struct fp_config_directory *directories;
 	const struct fp_config_settings *settings;
 	struct fp_config *config;
