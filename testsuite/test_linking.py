@@ -120,12 +120,26 @@ def test_no_data_at_all(case):
     case.check("x\n")
 
 
-def test_text_relocations_in_a_library(case):
+# With the old dynamic tags DT_TEXTREL says it, else DT_FLAGS too.
+TEXT_RELOCATIONS = pytest.mark.parametrize("flags", [[], ["-Wl,--disable-new-dtags"]], ids=["flags", "tag"])
+
+
+@TEXT_RELOCATIONS
+def test_text_relocations_in_a_library(case, flags):
     asm = ".globl f\n.type f,@function\nf: movabs $value, %rax\nmov (%rax), %eax\nret\n.globl value\n.data\nvalue: .long 11\n" \
           '.section .note.GNU-stack,"",@progbits\n'
-    case.library("liba.so", asm, flags=["-Wl,-z,notext", "-nostartfiles"], lang="asm")
+    case.library("liba.so", asm, flags=["-Wl,-z,notext", "-nostartfiles", *flags], lang="asm")
     case.program('#include <stdio.h>\nint f(void); int main(void) { printf("%d\\n", f()); return 0; }', ["liba.so"])
     case.check("11\n")
+
+
+@TEXT_RELOCATIONS
+def test_text_relocations_in_the_program(case, flags):
+    case.library("libb.so", "int value = 13;")
+    case.program('#include <stdio.h>\nextern int value; int own = 2, *at = &value; int *f(void);\n'
+                 '__asm__(".text\\n.type f,@function\\nf: movabs $own, %rax\\nret\\n");'
+                 'int main(void) { printf("%d\\n", *f() + *at); return 0; }', ["libb.so"], ["-Wl,-z,notext", *flags])
+    case.check("15\n")
 
 
 def test_pc_relative_text_relocation(case):

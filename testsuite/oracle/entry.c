@@ -135,6 +135,7 @@ struct tables {
 	uint64_t tag[DT_NUM];
 	const Elf64_Sym *symbols;
 	const char *strings;
+	bool text_relocations; /* DT_TEXTREL has no value */
 };
 
 static const Elf64_Phdr *file_segment(const struct file *file, uint32_t type)
@@ -157,7 +158,9 @@ static void tables_read(const struct file *file, struct tables *tables)
 			break;
 		if (dynamic[i].d_tag >= 0 && dynamic[i].d_tag < DT_NUM)
 			tables->tag[dynamic[i].d_tag] = dynamic[i].d_un.d_val;
+		tables->text_relocations |= dynamic[i].d_tag == DT_TEXTREL;
 	}
+	tables->text_relocations |= (tables->tag[DT_FLAGS] & DF_TEXTREL) != 0;
 	tables->strings = file_at(file, tables->tag[DT_STRTAB], tables->tag[DT_STRSZ]);
 	tables->symbols = file_at(file, tables->tag[DT_SYMTAB], sizeof(Elf64_Sym));
 }
@@ -336,8 +339,7 @@ static void object_save(FILE *output, uint64_t address, int index, uint64_t vdso
 	save(output, &record, sizeof(record));
 	save(output, name, record.name_size);
 	save(output, tables.strings, record.string_size);
-	segments_save(output, &file, map.l_addr, record.origin,
-		      tables.tag[DT_TEXTREL] || (tables.tag[DT_FLAGS] & DF_TEXTREL));
+	segments_save(output, &file, map.l_addr, record.origin, tables.text_relocations);
 	save(output, slots.rows, slots.count * sizeof(*slots.rows));
 	free(slots.rows);
 	munmap((void *)file.bytes, file.size);
