@@ -93,6 +93,23 @@ static enum fp_decline match_identities(struct start *start, const struct link_m
 	return FP_ACCELERATED;
 }
 
+/* Whether the stub that called lies in the recorded carrier: no other object starts between the carrier's start and the stub. */
+static int is_carrier(const struct start *start, const struct link_map *const *maps)
+{
+	const struct fp_table_object *objects = table_objects(start->table);
+	uint64_t stub = (uint64_t)start->stub;
+	uint64_t carrier =
+		maps[start->table->carrier]->l_addr + objects[start->table->carrier].base;
+
+	for (uint64_t i = 0; i < start->table->object_count; i++) {
+		uint64_t at = maps[i]->l_addr + objects[i].base;
+
+		if (at > carrier && at <= stub)
+			return 0;
+	}
+	return stub >= carrier;
+}
+
 enum fp_decline check(struct start *start, const struct link_map **maps)
 {
 	const struct fp_table *table = start->table;
@@ -114,9 +131,7 @@ enum fp_decline check(struct start *start, const struct link_map **maps)
 	decline = match_list(start, debug, maps);
 	if (decline)
 		return decline;
-	/* Code stands before the dynamic section. */
-	if ((uint64_t)start->stub - maps[table->carrier]->l_addr >=
-	    table_objects(table)[table->carrier].dynamic)
+	if (!is_carrier(start, maps))
 		return FP_DECLINE_CARRIER;
 	decline = match_shapes(start, maps);
 	if (!decline)

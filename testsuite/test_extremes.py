@@ -2,7 +2,11 @@
 
 import pytest
 
-from harness.run import DEBUG, one_line
+from harness import elf, files, need
+from harness.run import DEBUG, one_line, run
+
+PT_LOAD, PT_GNU_EH_FRAME, PT_GNU_PROPERTY = 1, 0x6474E550, 0x6474E553
+PF_X, PF_R, PAGE = 1, 4, 4096
 
 PRINT = "#include <stdio.h>\n"
 MAIN = '\nint main(void) { printf("%%d\\n", %s); return 0; }'
@@ -18,6 +22,42 @@ def right(case, expected):
         assert case.run().stdout == expected
     else:
         case.check(expected)
+
+
+def fill_padding(path):
+    """Takes the room behind the code: what is not zero belongs to somebody."""
+    end, = [offset + filesz for kind, flags, offset, _, filesz, *_ in elf.segments(path) if kind == PT_LOAD and flags & PF_X]
+    elf.patch(path, end, b"\xcc" * (-end % PAGE))
+
+
+def test_no_padding_behind_the_code_of_the_carrier(sampler):
+    """The stub gets a segment of its own."""
+    fill_padding(sampler.libc)
+    sampler.check(sampler.run().stdout)
+
+
+def test_carrier_with_a_segment_for_the_stub(sampler):
+    fill_padding(sampler.libc)
+    before = {segment[:-1] for segment in elf.segments(sampler.libc)}
+    sampler.prelink()
+    after = {segment[:-1] for segment in elf.segments(sampler.libc)}
+    assert [segment[:2] for segment in after - before] == [(PT_LOAD, PF_R | PF_X)]
+    assert [segment[0] for segment in before - after] == [PT_GNU_PROPERTY]
+    for tool in (["strip", "-g"], ["objcopy"], ["eu-strip"]):
+        done = run([need.tool(tool[0]), *tool[1:], sampler.libc, *([sampler.libc] if tool == ["objcopy"] else [])])
+        assert done.status == 0, done
+        assert sampler.run_fast() == sampler.run(env={"FASTPRELINK": "0"})
+
+
+def test_no_padding_and_no_program_header_to_spare(sampler):
+    fill_padding(sampler.libc)
+    for segment in elf.segments(sampler.libc):
+        if segment[0] == PT_GNU_PROPERTY:
+            elf.patch(sampler.libc, segment[-1], PT_GNU_EH_FRAME.to_bytes(4, "little"))
+    before = files.identity(sampler.libc)
+    done = sampler.prelink(status=1)
+    one_line(done, "no room", "bytes behind the code")
+    assert files.identity(sampler.libc) == before
 
 
 def test_words_that_lead_to_very_many_libraries(case):

@@ -341,6 +341,19 @@ const Elf64_Phdr *fp_object_first_load(const struct fp_object *object)
 	return p;
 }
 
+fp_addr fp_object_free_page(const struct fp_object *object)
+{
+	fp_addr end = 0;
+
+	for (unsigned i = 0; i < object->phnum; i++) {
+		const Elf64_Phdr *p = &object->phdr[i];
+
+		if ((p->p_type == PT_LOAD || p->p_type == PT_TLS) && p->p_vaddr + p->p_memsz > end)
+			end = p->p_vaddr + p->p_memsz;
+	}
+	return (end + PAGE - 1) & ~(fp_addr)(PAGE - 1);
+}
+
 fp_addr fp_object_base(const struct fp_object *object)
 {
 	return fp_object_first_load(object)->p_vaddr & ~(fp_addr)(PAGE - 1);

@@ -127,6 +127,9 @@ const void *fp_object_at(const struct fp_object *object, fp_addr addr, uint64_t 
 /* The first PT_LOAD: there is always one. */
 const Elf64_Phdr *fp_object_first_load(const struct fp_object *object);
 
+/* The first free page behind all segments (gABI chapter "Program Loading"): where another one may go. */
+fp_addr fp_object_free_page(const struct fp_object *object);
+
 /* The page of the first PT_LOAD: where the object's map starts, without the bias. */
 fp_addr fp_object_base(const struct fp_object *object);
 

@@ -1,7 +1,8 @@
 /* carrier.c - puts the stub into the library that every program loads first.
 
    Theory of operation.  The stub goes into the padding between the end of the code segment and the end of its last
-   page; the segment grows over it.  ld.so runs it because the last IRELATIVE relocation, the last of all relocations that
+   page; the segment grows over it.  Where the padding is too small the stub makes a segment of its own, behind all others, and a
+   program header is given up for it: one mapping more for every process.  ld.so runs it because the last IRELATIVE relocation, the last of all relocations that
    it processes in the object (glibc elf/do-rel.h:elf_dynamic_do_Rel), now names it as the resolver.  It finds the process's
    auxiliary vector through a GOT slot of the library's own that ld.so has filled by then: the one for
    _dl_argv or __libc_stack_end, variables of ld.so. */
@@ -109,6 +110,15 @@ static const struct anchor *find_anchor(const struct fp_object *object, fp_addr 
 	return NULL;
 }
 
+/* Where the stub goes: behind the code, or into a segment of its own. */
+struct place {
+	const Elf64_Phdr *code;     /* the segment that grows; null: the stub has its own */
+	const Elf64_Phdr *given_up; /* the program header that makes room for that */
+	fp_addr addr;
+	fp_off offset;
+	size_t size;
+};
+
 /* The code segment with SIZE unused bytes behind it on its last page; *RET_ADDR is where they start. */
 static const Elf64_Phdr *find_padding(const struct fp_object *object, size_t size,
 				      fp_addr *ret_addr)
@@ -176,57 +186,138 @@ static int make_stub(const struct fp_object *original, const char *runtime, fp_a
 	return 0;
 }
 
+/* A program header that ld.so can do without, or null.  What PT_GNU_PROPERTY says ld.so reads from a PT_NOTE of the same
+   bytes where there is none (glibc elf/dl-load.c:_dl_process_pt_note). */
+static const Elf64_Phdr *find_spare_header(const struct fp_object *object)
+{
+	for (unsigned i = 0; i < object->phnum; i++) {
+		const Elf64_Phdr *p = &object->phdr[i];
+
+		if (p->p_type == PT_NULL)
+			return p;
+		for (unsigned j = 0; p->p_type == PT_GNU_PROPERTY && j < object->phnum; j++)
+			if (object->phdr[j].p_type == PT_NOTE &&
+			    object->phdr[j].p_offset == p->p_offset &&
+			    object->phdr[j].p_filesz == p->p_filesz)
+				return p;
+	}
+	return NULL;
+}
+
+/* Decides where a stub of SIZE bytes goes. */
+static int find_place(const struct fp_object *original, size_t size, struct place *ret_place,
+		      struct fp_why *why)
+{
+	struct place place = { .size = size };
+
+	place.code = find_padding(original, size, &place.addr);
+	if (place.code) {
+		place.offset = place.code->p_offset + (place.addr - place.code->p_vaddr);
+	} else {
+		place.given_up = find_spare_header(original);
+		place.addr = fp_object_free_page(original);
+		place.offset = (original->size + PAGE - 1) & ~(fp_off)(PAGE - 1);
+		if (!place.given_up)
+			return fp_why_set(why, FP_REASON_NO_ROOM, original->path,
+					  "%zu bytes behind the code", size);
+	}
+	*ret_place = place;
+	return 0;
+}
+
+/* The program headers with one for the stub behind the last PT_LOAD, in place of the one that is given up. */
+static void write_headers(struct fp_image *image, const struct place *place)
+{
+	const struct fp_object *original = image->original;
+	Elf64_Phdr *out = (Elf64_Phdr *)(image->file.bytes + original->ehdr->e_phoff);
+	unsigned last = 0;
+
+	for (unsigned i = 0; i < original->phnum; i++)
+		if (original->phdr[i].p_type == PT_LOAD)
+			last = i;
+	for (unsigned i = 0; i < original->phnum; i++) {
+		if (&original->phdr[i] != place->given_up)
+			*out++ = original->phdr[i];
+		if (i == last)
+			*out++ = (Elf64_Phdr){ .p_type = PT_LOAD,
+					       .p_flags = PF_R | PF_X,
+					       .p_offset = place->offset,
+					       .p_vaddr = place->addr,
+					       .p_paddr = place->addr,
+					       .p_filesz = place->size,
+					       .p_memsz = place->size,
+					       .p_align = PAGE };
+	}
+}
+
+/* Puts the BYTES of the stub into their place. */
+static int place_stub(struct fp_image *image, const struct place *place, const unsigned char *bytes)
+{
+	Elf64_Shdr header = { .sh_type = SHT_PROGBITS,
+			      .sh_flags = SHF_ALLOC | SHF_EXECINSTR,
+			      .sh_addr = place->addr,
+			      .sh_offset = place->offset,
+			      .sh_size = place->size,
+			      .sh_addralign = STUB_ALIGN };
+	Elf64_Phdr *grown;
+	int error;
+
+	if (place->code) {
+		memcpy(image->file.bytes + place->offset, bytes, place->size);
+		grown = (Elf64_Phdr *)(image->file.bytes + ((const unsigned char *)place->code -
+							    image->original->image));
+		grown->p_filesz = grown->p_memsz = place->addr + place->size - grown->p_vaddr;
+		return fp_image_cover(image, FP_STUB_SECTION, header, NULL);
+	}
+	error = fp_buffer_align(&image->file, PAGE);
+	if (error)
+		return error;
+	write_headers(image, place);
+	return fp_image_add(image, FP_STUB_SECTION, header, bytes, place->size, NULL);
+}
+
 int fp_carrier_rewrite(const struct fp_object *original, const char *runtime,
 		       struct fp_buffer *ret_file, struct fp_why *why)
 {
-	size_t size = sizeof(fp_stub_bytes) + strlen(runtime) + 1;
 	const Elf64_Rela *irelative = last_irelative(original);
-	fp_addr slot = 0, stub = 0;
+	fp_addr slot = 0;
 	const struct anchor *anchor = find_anchor(original, &slot);
-	const Elf64_Phdr *code = find_padding(original, size, &stub);
-	struct fp_image image;
-	Elf64_Phdr *grown;
+	struct fp_image image = { 0 };
+	struct place place = { 0 };
 	Elf64_Rela *redirected;
-	fp_off offset;
+	unsigned char *stub;
 	int error;
 
 	if (!irelative || !anchor)
 		return fp_why_set(why, FP_REASON_NO_ANCHOR, original->path, "no %s",
 				  irelative ? "slot for _dl_argv" : "IRELATIVE relocation");
-	if (!code)
-		return fp_why_set(why, FP_REASON_NO_ROOM, original->path,
-				  "%zu bytes behind the code", size);
-	offset = code->p_offset + (stub - code->p_vaddr);
-
-	error = fp_image_begin(&image, original);
+	error = find_place(original, sizeof(fp_stub_bytes) + strlen(runtime) + 1, &place, why);
+	if (error)
+		return error;
+	stub = malloc(place.size);
+	if (!stub)
+		return fp_why_system(why, ENOMEM, original->path, "rewrite");
+	error = make_stub(original, runtime, place.addr, slot, anchor->argc,
+			  (fp_addr)irelative->r_addend, stub, why);
 	if (error)
 		goto out;
-	error = make_stub(original, runtime, stub, slot, anchor->argc, (fp_addr)irelative->r_addend,
-			  image.file.bytes + offset, why);
-	if (error) {
-		fp_image_free(&image);
-		return error;
-	}
-	redirected = (Elf64_Rela *)(image.file.bytes +
-				    ((const unsigned char *)irelative - original->image));
-	redirected->r_addend = (Elf64_Sxword)stub;
-	grown = (Elf64_Phdr *)(image.file.bytes + ((const unsigned char *)code - original->image));
-	grown->p_filesz = grown->p_memsz = stub + size - code->p_vaddr;
-	error = fp_image_cover(&image, FP_STUB_SECTION,
-			       (Elf64_Shdr){ .sh_type = SHT_PROGBITS,
-					     .sh_flags = SHF_ALLOC | SHF_EXECINSTR,
-					     .sh_addr = stub,
-					     .sh_offset = offset,
-					     .sh_size = size,
-					     .sh_addralign = STUB_ALIGN },
-			       NULL);
+	error = fp_image_begin(&image, original);
 	if (!error)
-		error = fp_image_finish(&image);
+		error = place_stub(&image, &place, stub);
 	if (!error) {
+		redirected = (Elf64_Rela *)(image.file.bytes +
+					    ((const unsigned char *)irelative - original->image));
+		redirected->r_addend = (Elf64_Sxword)place.addr;
+		error = fp_image_finish(&image);
+	}
+	if (error) {
+		error = fp_why_system(why, -error, original->path, "rewrite");
+	} else {
 		*ret_file = image.file;
 		image.file = (struct fp_buffer){ 0 };
 	}
 out:
 	fp_image_free(&image);
-	return error ? fp_why_system(why, -error, original->path, "rewrite") : 0;
+	free(stub);
+	return error;
 }

@@ -180,20 +180,6 @@ static struct block find_block(const struct fp_object *object)
 	return (struct block){ 0 };
 }
 
-/* gABI "Program Loading": the first free page behind all segments. */
-static fp_addr free_address(const struct fp_object *object)
-{
-	fp_addr end = 0;
-
-	for (unsigned i = 0; i < object->phnum; i++) {
-		const Elf64_Phdr *p = &object->phdr[i];
-
-		if ((p->p_type == PT_LOAD || p->p_type == PT_TLS) && p->p_vaddr + p->p_memsz > end)
-			end = p->p_vaddr + p->p_memsz;
-	}
-	return (end + PAGE - 1) & ~(fp_addr)(PAGE - 1);
-}
-
 /* Data behind the ELF image belongs to somebody who finds it by the file's end. */
 static int check_payload(const struct rewriter *rewriter)
 {
@@ -214,7 +200,7 @@ static int decide(struct rewriter *rewriter)
 	const Elf64_Phdr *first = fp_object_first_load(object);
 	fp_addr distance = first->p_vaddr - first->p_offset;
 
-	rewriter->addr = free_address(object);
+	rewriter->addr = fp_object_free_page(object);
 	rewriter->offset = (object->size + PAGE - 1) & ~(fp_off)(PAGE - 1);
 	rewriter->block = find_block(object);
 	rewriter->headers_move = rewriter->block.start == rewriter->block.end;
