@@ -19,6 +19,8 @@ int d0[3] = { 71, 72, 73 }, d2[3] = { 74, 75, 76 };
 VARIANTS = {"plain": {}, "now": {"LD_BIND_NOW": "1"}, "off": {"FASTPRELINK": "0"},
             "displaced": {"LD_PRELOAD": "occupier/liboccupier.so"}, "interposed": {"LD_PRELOAD": "occupier/libinterposer.so"}}
 ACCELERATED = ("plain", "now")
+# How much memory ld.so takes for itself has differed between plain starts of libraries with text relocations.
+STARTS_WITH_TEXT_RELOCATIONS = 5
 
 
 def live(case, closure):
@@ -30,7 +32,9 @@ def live(case, closure):
     original = files.digests(case.path)
     plain = {name: run(case, name) for name in VARIANTS}
     assert plain["plain"].status == 0 and plain["plain"].stdout.startswith("values "), plain["plain"]
-    oracle = snapshots(case, "before")
+    starts = STARTS_WITH_TEXT_RELOCATIONS if any(one.text_relocation for one in [*closure.libraries, closure.program]) else 1
+    for number in range(starts):
+        oracle = snapshots(case, f"before{number}")
     left = Counter()
     for placement in PLACEMENTS:
         left += prelink(case, placement)
@@ -42,7 +46,7 @@ def live(case, closure):
         snapshots(case, "after")
         for name in ACCELERATED:
             for stage in ("relocated", "entry"):
-                found = oracle.differences(f"{name}-before", f"{name}-after", stage)
+                found = min((oracle.differences(f"{name}-before{number}", f"{name}-after", stage) for number in range(starts)), key=len)
                 assert not found, f"{placement}, {name}, {stage}:\n" + "\n".join(found)
         undo(case, original)
     return left
@@ -55,6 +59,7 @@ def run(case, name):
 
 
 def snapshots(case, when):
+    """Snapshots of both accelerated variants; what is prelinked must be equal to those of one of the plain starts."""
     oracle = case.oracle()
     environment = {**oracle.env, "FASTPRELINK": "require"}
     for name in ACCELERATED:
