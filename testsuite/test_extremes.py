@@ -1,5 +1,7 @@
 """More, larger, further, odder than usual: handled, or refused with a reason; never wrong."""
 
+import re
+
 import pytest
 
 from harness import elf, files, need
@@ -104,6 +106,22 @@ def test_words_that_are_not_aligned(case):
                  "return *p; }" + MAIN % "at(1) * 1000 + at(10) * 100 + at(4093) * 10 + at(4102)", ["libb.so"],
                  ["-mno-direct-extern-access"])
     right(case, "5656\n")
+
+
+@pytest.mark.parametrize("linker", ["bfd", "lld"])
+def test_packed_relative_relocations_of_words_that_are_not_aligned(case, linker):
+    """At even addresses, and across the boundary of two pages: a bitmap speaks of words that lie as its address does."""
+    words = ".quad local\n" * 600
+    asm = f".data\n.balign 4096\n.globl words\n.type words, @object\n.size words, 4804\nwords: .short 0\n{words}.short 0\n" \
+          'local: .long 6\n.section .note.GNU-stack,"",@progbits\n'
+    packed = "-Wl,-z,pack-relative-relocs" if linker == "bfd" else "-Wl,--pack-dyn-relocs=relr"
+    case.library("liba.so", "int v = 5;")
+    case.library("libb.so", asm + ".data\n.balign 8\n.quad v\n", ["liba.so"], [f"-fuse-ld={linker}", packed, "-nostdlib"], lang="asm")
+    assert re.search("^ *[0-9a-f]+2$", elf.readelf(case.lib / "libb.so", "-rW"), re.MULTILINE)  # of a RELR section
+    case.program(PRINT + "#include <string.h>\nextern char words[]; int all(void) { int sum = 0, *p; for (int i = 0; i < 600; i++) {"
+                 "memcpy(&p, words + 2 + 8 * i, 8); sum += *p; } return sum; }" + MAIN % "all()", ["libb.so"],
+                 ["-mno-direct-extern-access"])
+    case.check("3600\n")
 
 
 def test_absolute_symbols(case):

@@ -40,7 +40,8 @@ static int check_table(struct fp_object *object, const struct fp_rela_table *tab
 	return 0;
 }
 
-/* gABI "Relative Relocation Table": an even word is an address, an odd one a bitmap of the 63 words behind. */
+/* gABI "Relative Relocation Table": an even word is an address, an odd one a bitmap of the 63 words behind.  An address
+   need not be that of an aligned word. */
 static int check_relr(struct fp_object *object, struct fp_why *why)
 {
 	fp_addr where = 0;
@@ -59,8 +60,7 @@ static int check_relr(struct fp_object *object, struct fp_why *why)
 			where += 8 * 63;
 			continue;
 		}
-		if (last % 8 != 0 || (i == 0 && (object->relr[0] & 1)) ||
-		    !fp_object_covers(object, last, 8))
+		if ((i == 0 && (object->relr[0] & 1)) || !fp_object_covers(object, last, 8))
 			return fp_why_set(why, FP_REASON_MALFORMED, object->path,
 					  "relative relocation outside the segments");
 	}
