@@ -36,7 +36,7 @@ class Maker:
     def weaken(self, path):
         """Some linkers make the weak reference to `packed` a strong one."""
         rows = [line.split() for line in elf.readelf(path, "--dyn-syms", "-W").splitlines()]
-        index = next(int(row[0][:-1]) for row in rows if len(row) > 7 and row[7].startswith("packed"))
+        index = next(int(row[0][:-1]) for row in rows if len(row) > 7 and row[7].split("@")[0] == "packed")
         offset, _ = elf.sections(path)[".dynsym"]
         elf.patch(path, offset + index * 24 + 4, b"\x21")  # st_info: weak, object
 

@@ -1,6 +1,6 @@
 """Chooses a closure: the libraries, what each defines, refers to and needs, and how it is compiled and linked.
 
-All choices come from one random.Random(seed), so a seed is one closure.  Definitions have few names, so that most names are
+All choices come from the seed, so a seed is one closure.  Definitions have few names, so that most names are
 defined several times, and every binding depends on order, scope, visibility, version and binding type."""
 
 import random
@@ -46,6 +46,11 @@ class Object:
     text_relocation: bool = False
     asks_for_relr: bool = False  # the linker does not add the version GLIBC_ABI_DT_RELR, on which ld.so insists
     no_sections: bool = False
+    constant: bool = False  # tables that are read-only after relocation
+    packed: int = 0  # how far words lie behind an aligned address
+    far: int = 0  # an addend
+    large: int = 0  # bytes that are zero
+    aligned: int = 0  # of thread-local variables
     chain: int = 0  # how deep functions call others
 
     @property
@@ -89,6 +94,7 @@ def choose(seed):
     for one in [*libraries, program]:
         choose_references(dice, closure, one)
         settle(one)
+        choose_oddities(random.Random(f"{seed} {one.index}"), one)
     if dice.random() < 0.15:
         closure.cxx = choose_cxx(dice)
     return closure
@@ -135,6 +141,31 @@ def choose_tools(dice, one):
     one.text_relocation = dice.random() < 0.06
     if one.text_relocation:
         one.flags.append("-Wl,-z,notext")
+
+
+def choose_oddities(dice, one):
+    """What is rare, or matters to the layout only."""
+    def flag(share, *flags):
+        if dice.random() < share:
+            one.flags += flags
+
+    if dice.random() < 0.3:
+        one.flags[one.flags.index("-O0")] = "-O2"
+    if one.linker == "bfd":
+        flag(0.1, "-Wl,-z,nocombreloc")
+    if one.linker == "lld":
+        flag(0.2, dice.choice(["-Wl,--no-rosegment", "-Wl,-z,separate-loadable-segments"]))
+    if "-s" not in one.flags:
+        flag(0.1, "-Wl,--emit-relocs")
+    if one.index == PROGRAM and one.cc == "gcc":
+        flag(0.15, "-mno-direct-extern-access")
+    if one.index != PROGRAM:
+        flag(0.1, f"-Wl,-z,{dice.choice(['nodelete', 'initfirst'])}")
+    one.constant = dice.random() < 0.4
+    one.packed = dice.choice([0, 0, 0, 0, 1, 2, 4])
+    one.far = dice.choice([0, 0, 0, 0x7FFFFFFF, -0x7FFFFFFF, 0x123456789AB])  # nothing is mapped there
+    one.large = dice.choice([0, 0, 0, 0, 5000, 70000, 300000])
+    one.aligned = dice.choice([0, 0, 0, 32, 256])
 
 
 def choose_definitions(dice, library):

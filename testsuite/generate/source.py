@@ -81,7 +81,8 @@ def define(one, made, versioned, shift):
     if made.kind == "bss":
         return [f"{before}int {name}[3];"]
     if made.kind == "thread":
-        return [f"{before}{model_of(one, name)}__thread int {name} = {value};"]
+        aligned = f"__attribute__((aligned({one.aligned}))) " if one.aligned else ""
+        return [f"{before}{aligned}{model_of(one, name)}__thread int {name} = {value};"]
     return [f'__asm__(".pushsection .data\\n.globl {name}\\n.type {name},@gnu_unique_object\\n.size {name},4\\n'
             f'.balign 4\\n{name}: .long {value}\\n.popsection");', f"extern int {name};"]
 
@@ -93,10 +94,43 @@ def tables(one):
     data = [f"&{name}[{index % 3}]" for index, name in enumerate(names) if name[0] == "d"]
     data += [f"&{name}" for name in names if name[0] == "u"]
     functions += [f"{name}_old_ref" for name, _ in one.old]
-    return (f"int (*functions_{one.index}[])(int) = {{ {', '.join([*functions, '0'])} }};\n"
+    return odd_tables(one, functions, data) + (
+            f"int (*functions_{one.index}[])(int) = {{ {', '.join([*functions, '0'])} }};\n"
             f"int *data_{one.index}[] = {{ {', '.join([*data, '0'])} }};\n"
             f"static int local_{one.index} = {one.index + 3};\nstatic int *relative_{one.index}[] = "
             f"{{ &local_{one.index}, &local_{one.index} }};\n")
+
+
+def odd_tables(one, functions, data):
+    """Words at unusual places, or with unusual values; checks are what they must be equal to."""
+    n, lines = one.index, []
+    if one.constant:
+        lines.append(f"int (*const constant_functions_{n}[])(int) = {{ {', '.join([*functions, '0'])} }};\n"
+                     f"int *const constant_data_{n}[] = {{ {', '.join([*data, '0'])} }};")
+    if one.packed:
+        lines.append(f"static int packed_local_{n};\nstruct __attribute__((packed)) {{\n"
+                     f"\tchar gap[{one.packed}]; int (*function)(int); int *data, *local[3];\n}} packed_{n} = "
+                     f"{{ {{ 1 }}, {(functions or ['0'])[0]}, {(data or ['0'])[0]}, "
+                     f"{{ &packed_local_{n}, &packed_local_{n} + 1, &packed_local_{n} }} }};")
+    if one.far:
+        lines.append(f"static char near_{n};\nchar *far_{n}[] = {{ &near_{n} + {one.far}ll, (char *){(data or ['0'])[0]} + {one.far}ll }};")
+    if one.large:
+        lines.append(f"static int large_{n}[{one.large // 4}];\nint *large_at_{n} = &large_{n}[{one.large // 8}];")
+    return "\n".join([*lines, ""])
+
+
+def odd_values(one):
+    n, values = one.index, []
+    if one.constant:
+        values += [f"constant_functions_{n}[0] == functions_{n}[0]", f"constant_data_{n}[0] == data_{n}[0]"]
+    if one.packed:
+        values += [f"packed_{n}.function == functions_{n}[0]", f"packed_{n}.data == data_{n}[0]",
+                   f"packed_{n}.local[1] - packed_{n}.local[0]", f"packed_{n}.local[2] == &packed_local_{n}"]
+    if one.far:
+        values += [f"far_{n}[0] - &near_{n}", f"far_{n}[1] - (char *)data_{n}[0]"]
+    if one.large:
+        values.append(f"large_at_{n} - large_{n} + *large_at_{n}")
+    return values
 
 
 def body(one):
@@ -120,7 +154,7 @@ def body(one):
         test = f"(&{name}[0] != (int *)0)" if name[0] == "d" else f"((void *){name} != (void *)0)"
         values.append(f"{test} ? {name + '[1]' if name[0] == 'd' else name + '(0)'} : -1")
         pointers.append(f"(void *){name}")
-    values += [f"{name}_old_ref(0)" for name, _ in one.old] + [f"*relative_{n}[1]"]
+    values += [f"{name}_old_ref(0)" for name, _ in one.old] + [f"*relative_{n}[1]"] + odd_values(one)
     if one.constructor:
         values.append(f"built_{n}")
     if one.local_ifunc:
