@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -11,10 +12,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 pytest.register_assert_rewrite("harness.run", "harness.private", "harness.root", "oracle")
 
-from harness import build, need  # noqa: E402
+from harness import build, debian, need, package  # noqa: E402
+from harness.debian import DebianRoot  # noqa: E402
 from harness.private import PrivateDir  # noqa: E402
 from harness.root import Root  # noqa: E402
 from harness.run import run  # noqa: E402
+
+# Only for make check-package.
+collect_ignore = [] if os.environ.get("FASTPRELINK_LONG") == "1" else ["test_long_package.py"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -72,6 +77,35 @@ def root(tmp_path):
     with Root(tmp_path / "root") as made:
         yield made
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def debian_base(tmp_path_factory):
+    """A root made by debootstrap; tests work in roots that lie over it."""
+    return debian.make_base(tmp_path_factory.mktemp("debian") / "base")
+
+
+@pytest.fixture(scope="session")
+def deb():
+    """The project's own package.  It is built by an ordinary user, from whom pytest keeps its directories."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        yield package.make_deb(Path(directory))
+
+
+@pytest.fixture
+def plain_debian(debian_base):
+    """A Debian root without fastprelink."""
+    with DebianRoot(debian_base.with_name("root"), debian_base) as made:
+        made.set()
+        yield made
+
+
+@pytest.fixture
+def prelinked_debian(plain_debian, deb):
+    """A Debian root in which the package was installed."""
+    plain_debian.install(deb)
+    return plain_debian
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -59,3 +59,8 @@ check-harder: all
 		$(PYTEST) -c pytest.ini .
 
 HARDER = /usr/*
+
+# The Debian package with large programs, and the other package managers; as root.  packages-package.txt is for this.
+.PHONY: check-package
+check-package: all
+	cd $(srcdir) && $(TEST_ENVIRONMENT) FASTPRELINK_LONG=1 $(PYTHON) -m pytest -p no:cacheprovider -q testsuite/test_long_package.py

@@ -60,6 +60,13 @@ def sections(path):
     return {data[at + h[0]:data.index(b"\0", at + h[0])].decode(): (h[4], h[5]) for h in headers}
 
 
+def other_build(path):
+    """Makes the file that of another build, which differs in its build id only."""
+    offset, size = sections(path)[".note.gnu.build-id"]
+    last = path.read_bytes()[offset + size - 1]
+    patch(path, offset + size - 1, bytes([last ^ 0xff]))
+
+
 def is_shifted(path):
     """Whether the file is a library with an address of ours; quick, and never wrong about whole ELF files."""
     path = Path(path)

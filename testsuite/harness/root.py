@@ -9,7 +9,7 @@ from harness import elf, files, need
 from harness.run import REQUIRE, fastprelink, placed, run
 from oracle import Oracle
 
-MS_RDONLY, MS_REMOUNT, MS_BIND, MNT_DETACH = 1, 32, 4096, 2
+MS_RDONLY, MS_NOEXEC, MS_REMOUNT, MS_BIND, MNT_DETACH = 1, 8, 32, 4096, 2
 LIBC = "usr/lib/x86_64-linux-gnu/libc.so.6"
 
 # Wherever the build would install it: a prefix below /tmp, say, is not looked at when files are compared.
@@ -25,6 +25,11 @@ class Root:
         self.mounts = []
         if not need.private_mounts():
             need.missing("permission to mount")
+        self.make()
+
+    # Making it
+
+    def make(self):
         for name in ("usr/bin", "usr/sbin", "usr/lib64", "usr/lib/x86_64-linux-gnu", "etc", "proc",
                      "dev", "tmp"):
             (self.path / name).mkdir(parents=True, exist_ok=True)
@@ -36,8 +41,6 @@ class Root:
         for name in ("/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/passwd", "/etc/group"):
             self.copy(name)
         self.add("/bin/sh", "/bin/true")
-
-    # Making it
 
     def host(self, name):
         """Where the file that is called NAME inside the root lies outside."""
@@ -79,18 +82,27 @@ class Root:
         done = run([need.tool("ldconfig"), "-r", self.path])
         assert done.status == 0, done.stderr
 
-    def mount(self, source, name, kind):
+    def mount(self, source, name, kind, flags=0):
         libc = ctypes.CDLL(None, use_errno=True)
         target = os.fsencode(self.host(name))
-        assert libc.mount(source.encode(), target, kind.encode(), 0, None) == 0, os.strerror(ctypes.get_errno())
+        assert libc.mount(source.encode(), target, kind.encode(), flags, None) == 0, os.strerror(ctypes.get_errno())
         self.mounts.append(target)
 
     def share(self, name):
         """Shows the system's directory NAME inside the root, read-only."""
         self.host(name).mkdir(parents=True, exist_ok=True)
+        self.bind(name, name)
+        self.make_read_only(name)
+
+    def bind(self, source, name):
+        """Shows the directory SOURCE of the system as NAME inside the root."""
         libc, target = ctypes.CDLL(None, use_errno=True), os.fsencode(self.host(name))
-        assert libc.mount(name.encode(), target, None, MS_BIND, None) == 0
+        assert libc.mount(os.fsencode(source), target, None, MS_BIND, None) == 0
         self.mounts.append(target)
+
+    def make_read_only(self, name):
+        """Of a directory that was bound."""
+        libc, target = ctypes.CDLL(None, use_errno=True), os.fsencode(self.host(name))
         assert libc.mount(None, target, None, MS_REMOUNT | MS_BIND | MS_RDONLY, None) == 0
 
     def close(self):
