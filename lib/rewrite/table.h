@@ -16,7 +16,7 @@ struct fp_table_counts {
 	uint64_t residual; /* entries left to ld.so in objects that are filled; 0 before binding */
 	uint64_t rows;     /* of resolved: words that fixed libraries do not hold; after binding */
 	uint64_t left_objects; /* such objects, carrier and ld.so included */
-	uint64_t symbols; /* before binding: words that ld.so would look up; after: symbol runs */
+	uint64_t symbols; /* symbol runs: look-ups that ld.so would make for what is resolved */
 };
 
 /* Whether the runtime fills the words of member INDEX when member CARRIER has the stub. */

@@ -193,7 +193,8 @@ static void progress(const struct fp_batch *batch, enum fp_phase phase, size_t d
 	const struct fp_run_options *options = &batch->run->options;
 
 	if (options->on_progress)
-		options->on_progress(phase, done, batch->count, options->visit_context);
+		options->on_progress(phase, done, batch->count, batch->jobs[done - 1].path,
+				     options->visit_context);
 }
 
 static void drop_closure(struct job *job)

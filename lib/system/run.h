@@ -42,8 +42,9 @@ enum fp_phase {
 	FP_PHASE_PROGRAMS,  /* binding and writing programs */
 };
 
-/* DONE of TOTAL items of PHASE are done. */
-typedef void fp_progress_visit(enum fp_phase phase, size_t done, size_t total, void *context);
+/* DONE of TOTAL items of PHASE are done; FILE is the last of them. */
+typedef void fp_progress_visit(enum fp_phase phase, size_t done, size_t total, const char *file,
+			       void *context);
 
 struct fp_run_options {
 	const char *config; /* configuration file, inside the root; null: /etc/fastprelink.conf */
