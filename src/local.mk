@@ -2,6 +2,8 @@
 
 sbin_PROGRAMS += src/fastprelink
 src_fastprelink_SOURCES = \
+	src/junit.c \
+	src/junit.h \
 	src/main.c \
 	src/options.c \
 	src/options.h \
@@ -17,6 +19,7 @@ src_fastprelink_SOURCES = \
 	src/tally.c \
 	src/tally.h \
 	src/text.c \
-	src/text.h
+	src/text.h \
+	src/verified.c
 src_fastprelink_CPPFLAGS = $(AM_CPPFLAGS) $(POPT_CFLAGS) $(JANSSON_CFLAGS)
 src_fastprelink_LDADD = $(libfastprelink_libs) $(POPT_LIBS) $(JANSSON_LIBS)

@@ -316,6 +316,21 @@ static int prelink_all(struct fp_run *run, struct output *output, const struct o
 	return error == -EINTR ? 0 : error;
 }
 
+static int verify_all(struct fp_run *run, struct output *output)
+{
+	struct fp_why why = { 0 };
+	int error = output_verify_start(output);
+
+	if (error)
+		return error;
+	error = fp_run_verify(run, output_verified, output, &why);
+	if (!error)
+		return output_verify_end(output);
+	if (error != -EINTR)
+		output_fatal(output, &why);
+	return error;
+}
+
 static int run_action(struct fp_run *run, struct output *output, const struct options *options)
 {
 	static file_action *const actions[] = {
@@ -328,6 +343,8 @@ static int run_action(struct fp_run *run, struct output *output, const struct op
 
 	if (options->all && options->action == ACTION_UNDO)
 		error = undo_all(run, output, options);
+	else if (options->all && options->action == ACTION_VERIFY)
+		error = verify_all(run, output);
 	else if (options->action == ACTION_PRELINK)
 		error = prelink_all(run, output, options);
 	else if (options->action == ACTION_RELOCATE)
@@ -362,7 +379,7 @@ static int run_command(struct output *output, const struct options *options)
 	}
 	error = run_action(run, output, options);
 	fp_run_free(run);
-	return error ? EXIT_FATAL : output->tally.skipped ? EXIT_SKIPPED : EXIT_DONE;
+	return error ? EXIT_FATAL : !output_is_complete(output) ? EXIT_SKIPPED : EXIT_DONE;
 }
 
 int main(int argc, char **argv)

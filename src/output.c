@@ -17,8 +17,7 @@ enum { MANY_FILES = 20 }; /* a run over more says less of each */
 void output_start(struct output *output, const struct options *options, size_t file_total)
 {
 	*output = (struct output){ .options = options, .file_total = file_total };
-	if (file_total > 1)
-		progress_start(&output->progress);
+	progress_start(&output->progress);
 }
 
 void output_progress(struct output *output, const char *file)
@@ -30,8 +29,9 @@ void output_progress(struct output *output, const char *file)
 	};
 
 	output->file_index++;
-	progress_show(&output->progress, phases[output->options->action], output->file_index,
-		      output->file_total, file);
+	if (output->file_total > 1)
+		progress_show(&output->progress, phases[output->options->action],
+			      output->file_index, output->file_total, file);
 }
 
 void output_phase(enum fp_phase phase, size_t done, size_t total, const char *file, void *context)
@@ -40,10 +40,12 @@ void output_phase(enum fp_phase phase, size_t done, size_t total, const char *fi
 		[FP_PHASE_PLAN] = "reading",
 		[FP_PHASE_LIBRARIES] = "libraries",
 		[FP_PHASE_PROGRAMS] = "programs",
+		[FP_PHASE_VERIFY] = "checking",
 	};
 	struct output *output = context;
 
-	progress_show(&output->progress, phases[phase], done, total, file);
+	if (total > 1)
+		progress_show(&output->progress, phases[phase], done, total, file);
 }
 
 static void say_program(struct output *output, const char *file, const char *outcome,
@@ -212,35 +214,44 @@ static bool same_file(const char *a, const char *b, const char *root)
 		stats[0].st_dev == stats[1].st_dev && stats[0].st_ino == stats[1].st_ino);
 }
 
-/* The file that WHY is about when that is not FILE, or null. */
-static const char *other_file(const struct output *output, const char *file,
+const char *output_other_file(const struct output *output, const char *file,
 			      const struct fp_why *why)
 {
 	return why->file[0] && !same_file(why->file, file, output->options->run.root) ? why->file
 										      : NULL;
 }
 
+/* True for a run that finds its files itself. */
+static bool finds_files(const struct options *options)
+{
+	return options->action == ACTION_PRELINK && (options->all || options->files_from);
+}
+
 bool output_is_brief(const struct output *output)
 {
 	const struct options *options = output->options;
 
-	return !options->verbose && (options->all || output->file_total > MANY_FILES);
+	return !options->verbose &&
+	       (options->all || options->files_from || output->file_total > MANY_FILES);
 }
 
-/* Most programs of a system have little to gain: where they are many, they are only counted. */
-static bool is_worth_a_line(const struct output *output, enum fp_reason reason)
+bool output_is_complete(const struct output *output)
 {
-	return reason != FP_REASON_LITTLE_GAIN || !output_is_brief(output);
+	return !(finds_files(output->options) ? output->tally.failed : output->tally.skipped);
 }
 
 void output_skipped(struct output *output, const char *file, const struct fp_why *why)
 {
-	const char *other = other_file(output, file, why);
+	const char *other = output_other_file(output, file, why);
 	char text[2 * FP_WHY_DETAIL];
+
+	size_t failed = output->tally.failed;
 
 	tally_skipped(&output->tally, why);
 	text_reason(why, text, sizeof(text));
-	if (is_worth_a_line(output, why->reason))
+	/* Most programs of a system have little to gain: where they are many, they are only counted. */
+	if (!output_is_brief(output) || output->tally.failed > failed ||
+	    (!finds_files(output->options) && why->reason != FP_REASON_LITTLE_GAIN))
 		complain(output, "%s: %s%s%s", file, other ? other : "", other ? ": " : "", text);
 	if (output->options->json)
 		say_json(output, record_refusal(output->options, file, "skipped", why, other));
@@ -263,6 +274,7 @@ int output_end(struct output *output)
 {
 	say_end(output);
 	tally_free(&output->tally);
+	junit_free(&output->junit);
 	if (!output->failed)
 		return 0;
 	complain(output, "standard output: write: %s",

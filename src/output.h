@@ -2,6 +2,7 @@
 #ifndef FP_OUTPUT_H
 #define FP_OUTPUT_H
 
+#include "junit.h"
 #include "options.h"
 #include "progress.h"
 #include "tally.h"
@@ -12,6 +13,7 @@ struct output {
 	size_t file_total, file_index; /* for the progress */
 	struct progress progress;
 	struct tally tally;
+	struct junit junit;
 	bool failed; /* standard output could not be written */
 	int error;   /* its errno */
 };
@@ -41,6 +43,18 @@ void output_skipped(struct output *output, const char *file, const struct fp_why
 
 /* True for a run over so many files that not each one gets a line, and the summary tells more. */
 bool output_is_brief(const struct output *output);
+
+/* Verification of a system.  With --junit, output_verify_start opens that file, and output_verify_end, after a run to the end, fills
+   it.  Both return 0, or -1 after a message. */
+int output_verify_start(struct output *output);
+/* A fp_verify_visit; CONTEXT is the output. */
+int output_verified(const char *file, const struct fp_verify_result *result,
+		    const struct fp_why *why, void *context);
+int output_verify_end(struct output *output);
+
+/* False when something was skipped that should have been done, or is not as it should be.  Of the programs that a run found itself
+   most are no use to prelink: there only failures count. */
+bool output_is_complete(const struct output *output);
 
 /* A run ended before FILE and LEFT - 1 more files. */
 void output_interrupted(struct output *output, const char *file, size_t left);

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "tally.h"
 #include "text.h"
 
 json_t *record_text(const char *text)
@@ -141,5 +142,50 @@ json_t *record_refusal(const struct options *options, const char *file, const ch
 	add_reason(record, why);
 	if (other)
 		json_object_set_new(record, "about", record_text(other));
+	return record;
+}
+
+const char *record_kind(enum fp_verified kind)
+{
+	static const char *const names[] = {
+		[FP_VERIFIED_FILE] = "file",
+		[FP_VERIFIED_PROGRAM] = "program",
+		[FP_VERIFIED_LIBRARY] = "library",
+		[FP_VERIFIED_CARRIER] = "carrier",
+	};
+
+	return names[kind];
+}
+
+json_t *record_verified(const struct options *options, const char *file,
+			const struct fp_verify_result *result, const struct fp_why *why,
+			const char *other)
+{
+	const char *outcome = result->left_alone    ? "left-alone"
+			      : why->reason         ? "differs"
+			      : result->accelerated ? "accelerated"
+						    : "intact";
+	json_t *record = why->reason ? record_refusal(options, file, outcome, why, other)
+				     : record_file(options, file, outcome);
+
+	if (!record)
+		return NULL;
+	json_object_update_new(record,
+			       json_pack("{s:s, s:b, s:b}", "kind", record_kind(result->kind),
+					 "prelinked", result->prelinked, "intact", result->intact));
+	if (result->decline)
+		json_object_set_new(record, "decline", json_integer(result->decline));
+	return record;
+}
+
+json_t *record_reasons(const size_t *counts)
+{
+	enum fp_reason reasons[FP_REASON_COUNT];
+	size_t count = tally_reasons(counts, reasons);
+	json_t *record = json_object();
+
+	for (size_t i = 0; record && i < count; i++)
+		json_object_set_new(record, fp_reason_id(reasons[i]),
+				    json_integer((json_int_t)counts[reasons[i]]));
 	return record;
 }

@@ -24,7 +24,17 @@ json_t *record_digest(const struct options *options, const char *file, const cha
 json_t *record_binding(const struct options *options, const char *file,
 		       const struct fp_binding_result *result);
 
-/* WHY with its TEXT; OTHER is the file that it is about, where that is not FILE, or null. */
+json_t *record_verified(const struct options *options, const char *file,
+			const struct fp_verify_result *result, const struct fp_why *why,
+			const char *other);
+
+/* COUNTS, one for each reason, that are not 0, under the identifiers of the reasons. */
+json_t *record_reasons(const size_t *counts);
+
+/* The name of KIND in JSON and JUnit. */
+const char *record_kind(enum fp_verified kind);
+
+/* Why something is as it is; OTHER is the file that it is about, where that is not FILE, or null. */
 json_t *record_refusal(const struct options *options, const char *file, const char *outcome,
 		       const struct fp_why *why, const char *other);
 

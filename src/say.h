@@ -22,6 +22,10 @@ void say_bytes(struct output *output, const void *bytes, size_t size);
 /* Closes standard output, so that an error of any line before is known. */
 void say_end(struct output *output);
 
+/* The file that WHY is about when that is not FILE, or null. */
+const char *output_other_file(const struct output *output, const char *file,
+			      const struct fp_why *why);
+
 /* A message on standard error. */
 void complain(struct output *output, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -41,19 +41,6 @@ static uint64_t added(const struct tally *tally, const struct fp_carrier_result 
 	return tally->added + (carrier ? carrier->added_size : 0);
 }
 
-/* An object with the COUNTS that are not 0 under the identifiers of their reasons. */
-static json_t *reasons_record(const size_t *counts)
-{
-	enum fp_reason reasons[FP_REASON_COUNT];
-	size_t count = tally_reasons(counts, reasons);
-	json_t *record = json_object();
-
-	for (size_t i = 0; record && i < count; i++)
-		json_object_set_new(record, fp_reason_id(reasons[i]),
-				    json_integer((json_int_t)counts[reasons[i]]));
-	return record;
-}
-
 static json_t *heaviest_record(const struct tally *tally)
 {
 	json_t *list = json_array();
@@ -75,11 +62,11 @@ static json_t *summary_record(const struct output *output, const struct fp_carri
 			 "summary", record_action(options), "dry_run", options->run.dry_run, "done",
 			 (json_int_t)tally->done, "unchanged", (json_int_t)tally->unchanged,
 			 "skipped", (json_int_t)tally->skipped, "skipped_by",
-			 reasons_record(tally->skipped_by), "accelerated",
+			 record_reasons(tally->skipped_by), "accelerated",
 			 (json_int_t)tally->accelerated, "unaccelerated",
 			 (json_int_t)tally->unaccelerated, "fixed", (json_int_t)tally->fixed,
 			 "floating", (json_int_t)tally->floating, "floating_by",
-			 reasons_record(tally->floating_by), "placed", (json_int_t)tally->placed,
+			 record_reasons(tally->floating_by), "placed", (json_int_t)tally->placed,
 			 "added_size", (json_int_t)added(tally, carrier), "saved_ns",
 			 (json_int_t)tally->saved_ns, "heaviest", heaviest_record(tally), "seed",
 			 options->run.random ? json_integer((json_int_t)options->run.seed) : NULL,

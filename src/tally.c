@@ -60,10 +60,41 @@ void tally_library(struct tally *tally, const struct fp_library_result *result)
 		tally->floating_by[result->why.reason]++;
 }
 
+/* True for what is no property of the file, or is damage. */
+static bool is_failure(enum fp_reason reason)
+{
+	switch (reason) {
+	case FP_REASON_SYSTEM:
+	case FP_REASON_NO_MEMORY:
+	case FP_REASON_CHANGED:
+	case FP_REASON_CARRIER_FAILED:
+	case FP_REASON_MODIFIED:
+		return true;
+	default:
+		return false;
+	}
+}
+
 void tally_skipped(struct tally *tally, const struct fp_why *why)
 {
+	tally->failed += is_failure(why->reason);
 	tally->skipped++;
 	tally->skipped_by[why->reason]++;
+}
+
+void tally_verified(struct tally *tally, const struct fp_verify_result *result,
+		    const struct fp_why *why)
+{
+	tally->intact += result->intact;
+	tally->accelerated += result->accelerated;
+	if (result->left_alone) {
+		tally->left_alone++;
+		tally->left_by[why->reason]++;
+	} else if (why->reason) {
+		tally_skipped(tally, why);
+	} else {
+		tally->done++;
+	}
 }
 
 size_t tally_reasons(const size_t *counts, enum fp_reason *ret_reasons)

@@ -12,10 +12,14 @@ enum { TALLY_HEAVIEST = 3 };
 
 struct tally {
 	size_t done, unchanged, skipped; /* files */
+	size_t failed;                   /* of those skipped: something went wrong */
 	size_t accelerated;              /* of done and unchanged: programs with a carrier */
 	size_t unaccelerated;            /* and without */
 	size_t fixed, floating, placed;  /* libraries; of them: written now */
 	size_t skipped_by[FP_REASON_COUNT], floating_by[FP_REASON_COUNT];
+	/* Of a verification, where those that differ count as skipped. */
+	size_t intact, left_alone;
+	size_t left_by[FP_REASON_COUNT];
 	uint64_t added;    /* bytes, to all files that were written now */
 	uint64_t saved_ns; /* at one start of each accelerated program */
 	/* Those that save most, the first one first; a null file: there are no more. */
@@ -34,6 +38,9 @@ bool tally_file(struct tally *tally, enum fp_outcome outcome);
 bool tally_program(struct tally *tally, const char *file, const struct fp_program_result *result);
 void tally_library(struct tally *tally, const struct fp_library_result *result);
 void tally_skipped(struct tally *tally, const struct fp_why *why);
+
+void tally_verified(struct tally *tally, const struct fp_verify_result *result,
+		    const struct fp_why *why);
 
 /* The reasons of COUNTS, one for each reason, that are not 0, most frequent first, into ret_reasons, which has room for
    all.  Returns their number. */

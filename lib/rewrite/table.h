@@ -39,6 +39,12 @@ void fp_table_recount(const struct fp_table *table, const struct fp_closure *clo
 int fp_table_build(const struct fp_closure *closure, size_t carrier, struct fp_buffer *ret_table,
 		   struct fp_table_counts *ret_counts, struct fp_why *why);
 
+/* What the runtime would say of TABLE, taken from a prelinked program, when the objects of CLOSURE are loaded as they are now, each where
+   it asks to be: FP_ACCELERATED or FP_DECLINE_CHECKSUM, _OBJECT_COUNT or _OBJECT_DIFFERS; then *RET_INDEX is the first object
+   that differs. */
+enum fp_decline fp_table_compare(const struct fp_table *table, const struct fp_closure *closure,
+				 size_t *ret_index);
+
 /* True when TABLE, taken from a prelinked program, lists the objects of CLOSURE as they are now. */
 bool fp_table_matches(const struct fp_table *table, const struct fp_closure *closure,
 		      size_t carrier);
