@@ -117,8 +117,11 @@ lib_libfastprelink_a_SOURCES = \
 	lib/system/run.h \
 	lib/system/scan.c \
 	lib/system/scan.h \
+	lib/system/start.c \
+	lib/system/start.h \
 	lib/system/select.c \
 	lib/system/select.h \
+	lib/system/verify.c \
 	lib/system/walk.c \
 	lib/system/walk.h \
 	lib/system/whole.c

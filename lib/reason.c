@@ -47,6 +47,17 @@ static const struct {
 	[FP_REASON_BAD_CONFIGURATION] = { "bad-configuration",
 					  "not understood in the configuration" },
 	[FP_REASON_EXCLUDED] = { "excluded", "excluded by the configuration" },
+	[FP_REASON_OBJECT_COUNT] = { "object-count",
+				     "more or fewer objects are loaded than were prelinked" },
+	[FP_REASON_OBJECT_DIFFERS] = { "object-differs",
+				       "an object is not the one that was prelinked" },
+	[FP_REASON_DISPLACED] = { "displaced", "a library is not at its fixed address" },
+	[FP_REASON_TABLE_FORMAT] = { "table-format",
+				     "the table has a format this runtime does not know" },
+	[FP_REASON_TABLE_DAMAGED] = { "table-damaged", "the table is damaged" },
+	[FP_REASON_NO_STUB] = { "no-stub", "the carrier has no stub" },
+	[FP_REASON_OTHER_STUB] = { "other-stub", "the stub is not that of this release" },
+	[FP_REASON_NO_RUNTIME] = { "no-runtime", "the runtime is missing or damaged" },
 };
 
 const char *fp_reason_id(enum fp_reason reason)

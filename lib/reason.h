@@ -41,6 +41,14 @@ enum fp_reason {
 	FP_REASON_CHANGED,           /* replaced by someone else while it was being prelinked */
 	FP_REASON_BAD_CONFIGURATION, /* a line of the configuration that is not understood */
 	FP_REASON_EXCLUDED,          /* the configuration says that the file is not to be touched */
+	FP_REASON_OBJECT_COUNT, /* what loads with a program are other files than its table lists, */
+	FP_REASON_OBJECT_DIFFERS, /* one of them is another build, */
+	FP_REASON_DISPLACED,      /* or will not be at its address */
+	FP_REASON_TABLE_FORMAT,   /* a table of another release */
+	FP_REASON_TABLE_DAMAGED,  /* its checksum does not match */
+	FP_REASON_NO_STUB,        /* the carrier that a table names has no stub */
+	FP_REASON_OTHER_STUB,     /* or that of another release */
+	FP_REASON_NO_RUNTIME,     /* the stub would not find the runtime, or not take it */
 	FP_REASON_COUNT
 };
 

@@ -54,7 +54,6 @@ static int say_prelinked(const char *file, const struct fp_program_result *resul
 {
 	struct output *output = context;
 
-	output_progress(output, file);
 	if (why->reason)
 		output_skipped(output, file, why);
 	else
@@ -223,12 +222,12 @@ static int undo_all(struct fp_run *run, struct output *output, const struct opti
 	if (!error) {
 		output_start(output, options, list.count);
 		each_file(run, output, undo_file, list.files, list.count);
-		if (!output->skipped && !interrupted && !options->run.dry_run &&
+		if (!output->tally.skipped && !interrupted && !options->run.dry_run &&
 		    fp_run_remove_runtime(run, &why) != 0)
 			output_skipped(output, why.file, &why);
 	} else if (error != -EINTR) {
 		fp_why_system(&why, -error, NULL, "find prelinked files");
-		output_fatal(&why);
+		output_fatal(output, &why);
 	}
 	free_list(&list);
 	return error;
@@ -308,13 +307,28 @@ static int prelink_all(struct fp_run *run, struct output *output, const struct o
 		}
 		error = fp_run_prelink(run, &request, say_prelinked, output, &why);
 	}
-	told = output->done + output->unchanged + output->skipped;
+	told = output->tally.done + output->tally.unchanged + output->tally.skipped;
 	if (error == -EINTR && told < options->file_count)
 		output_interrupted(output, options->files[told], options->file_count - told);
 	else if (error && error != -EINTR)
-		output_fatal(&why);
+		output_fatal(output, &why);
 	free_list(&list);
 	return error == -EINTR ? 0 : error;
+}
+
+static int verify_all(struct fp_run *run, struct output *output)
+{
+	struct fp_why why = { 0 };
+	int error = output_verify_start(output);
+
+	if (error)
+		return error;
+	error = fp_run_verify(run, output_verified, output, &why);
+	if (!error)
+		return output_verify_end(output);
+	if (error != -EINTR)
+		output_fatal(output, &why);
+	return error;
 }
 
 static int run_action(struct fp_run *run, struct output *output, const struct options *options)
@@ -329,6 +343,8 @@ static int run_action(struct fp_run *run, struct output *output, const struct op
 
 	if (options->all && options->action == ACTION_UNDO)
 		error = undo_all(run, output, options);
+	else if (options->all && options->action == ACTION_VERIFY)
+		error = verify_all(run, output);
 	else if (options->action == ACTION_PRELINK)
 		error = prelink_all(run, output, options);
 	else if (options->action == ACTION_RELOCATE)
@@ -352,17 +368,18 @@ static int run_command(struct output *output, const struct options *options)
 	int error;
 
 	run_options.on_library = output_library;
+	run_options.on_progress = output_phase;
 	run_options.visit_context = output;
 	run_options.stop = &interrupted;
 	error = fp_run_new(&run_options, &run, &why);
 
 	if (error) {
-		output_fatal(&why);
+		output_fatal(output, &why);
 		return EXIT_FATAL;
 	}
 	error = run_action(run, output, options);
 	fp_run_free(run);
-	return error ? EXIT_FATAL : output->skipped ? EXIT_SKIPPED : EXIT_DONE;
+	return error ? EXIT_FATAL : !output_is_complete(output) ? EXIT_SKIPPED : EXIT_DONE;
 }
 
 int main(int argc, char **argv)

@@ -19,7 +19,7 @@ struct raw {
 		init;
 	char *root, *undo_output, *carrier, *runtime, *runtime_source, *library_path, *preload;
 	char *base, *seed, *scan_root;
-	char *config_file, *cache_file, *files_from;
+	char *config_file, *cache_file, *files_from, *junit;
 	char **excluded;
 };
 
@@ -80,18 +80,21 @@ static enum options_result check_bindings(const struct raw *raw)
 /* Options about what is selected and remembered, where nothing is. */
 static enum options_result check_selection(const struct raw *raw, const char *reading)
 {
+	/* What a verification of the system heeds as well. */
+	const struct given covering[] = {
+		{ raw->excluded != NULL, "--black-list" },
+		{ raw->config_file != NULL, "--config-file" },
+		{ raw->all && !raw->undo, "--all" },
+	};
 	const struct given selecting[] = {
 		{ raw->quick, "--quick" },
 		{ raw->libs_only, "--libs-only" },
-		{ raw->excluded != NULL, "--black-list" },
 		{ raw->dereference, "--dereference" },
 		{ raw->one_file_system, "--one-file-system" },
 		{ raw->files_from != NULL, "--files-from" },
 		{ raw->no_update_cache, "--no-update-cache" },
 		{ raw->print_cache, "--print-cache" },
 		{ raw->cache_file != NULL, "--cache-file" },
-		{ raw->config_file != NULL, "--config-file" },
-		{ raw->all && !raw->undo, "--all" },
 	};
 	const char *other = raw->undo       ? "--undo"
 			    : reading       ? reading
@@ -100,6 +103,8 @@ static enum options_result check_selection(const struct raw *raw, const char *re
 					    : NULL;
 	const char *selected = first_given(selecting, sizeof(selecting) / sizeof(selecting[0]));
 
+	if (!selected && !(raw->verify && raw->all))
+		selected = first_given(covering, sizeof(covering) / sizeof(covering[0]));
 	if (selected && other)
 		return wrong("%s and %s do not go together", selected, other);
 	return OPTIONS_RUN;
@@ -133,8 +138,10 @@ static enum options_result check_combinations(const struct raw *raw, size_t file
 			     raw->undo ? "--undo" : reading);
 	if (raw->base && raw->all)
 		return wrong("--reloc-only and --all do not go together");
-	if (reading && raw->all)
-		return wrong("--all and %s do not go together", reading);
+	if (digest && raw->all)
+		return wrong("--all and %s do not go together", digest);
+	if (raw->junit && (!raw->verify || !raw->all))
+		return wrong("--junit needs --verify --all");
 	if (reading && raw->dry_run)
 		return wrong("--dry-run and %s do not go together", reading);
 	placing = first_given(placements, 5);
@@ -189,7 +196,7 @@ static void take_strings(struct options *options, const struct raw *raw)
 		raw->root,           raw->undo_output,  raw->carrier,     raw->runtime,
 		raw->runtime_source, raw->library_path, raw->preload,     raw->base,
 		raw->seed,           raw->scan_root,    raw->config_file, raw->cache_file,
-		raw->files_from,
+		raw->files_from,     raw->junit,
 	};
 
 	memcpy(options->strings, strings, sizeof(strings));
@@ -211,6 +218,7 @@ static void fill(struct options *options, const struct raw *raw)
 	options->verbose = raw->verbose;
 	options->json = raw->json;
 	options->undo_output = raw->undo_output;
+	options->junit = raw->junit;
 	options->dereference = raw->dereference;
 	options->one_file_system = raw->one_file_system;
 	options->print_cache = raw->print_cache;
@@ -268,65 +276,71 @@ static void free_context(poptContext *context)
 enum options_result options_parse(int argc, const char **argv, struct options *ret_options)
 {
 	struct raw raw = { 0 };
-	const struct poptOption table[] = {
+	/* What the help does not show is for few; the manual has all. */
+	const struct poptOption what[] = {
+		{ "all", 'a', POPT_ARG_NONE, &raw.all, 0, "the whole system; also with -u and -y",
+		  NULL },
 		{ "undo", 'u', POPT_ARG_NONE, &raw.undo, 0, "restore the exact originals", NULL },
 		{ "undo-output", 'o', POPT_ARG_STRING, &raw.undo_output, 0,
 		  "with -u FILE: write its original to OUT", "OUT" },
-		{ "all", 'a', POPT_ARG_NONE, &raw.all, 0,
-		  "with -u: all prelinked files and the carrier", NULL },
 		{ "verify", 'y', POPT_ARG_NONE, &raw.verify, 0,
 		  "check; one FILE: write its original to stdout", NULL },
-		{ "md5", 0, POPT_ARG_NONE, &raw.md5, 0, "check; print the original's MD5 digest",
-		  NULL },
-		{ "sha", 0, POPT_ARG_NONE, &raw.sha, 0, "check; print the original's SHA-1 digest",
-		  NULL },
 		{ "sha256", 0, POPT_ARG_NONE, &raw.sha256, 0,
-		  "check; print the original's SHA-256 digest", NULL },
+		  "print the original's digest (--sha, --md5)", NULL },
+		{ "sha", 0, POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.sha, 0,
+		  "check; print the original's SHA-1 digest", NULL },
+		{ "md5", 0, POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.md5, 0,
+		  "check; print the original's MD5 digest", NULL },
 		{ "bindings", 0, POPT_ARG_NONE, &raw.bindings, 0,
 		  "only list what the symbols bind to", NULL },
-		{ "reloc-only", 'r', POPT_ARG_STRING, &raw.base, 0,
+		{ "reloc-only", 'r', POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &raw.base, 0,
 		  "only shift libraries to addresses from ADDR on", "ADDR" },
-		{ "fixed", 0, POPT_ARG_NONE, &raw.fixed, 0, "fix all libraries that can be fixed",
+		{ "print-cache", 'p', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.print_cache, 0,
+		  "only print the cache", NULL },
+		POPT_TABLEEND
+	};
+	const struct poptOption how[] = {
+		{ "dry-run", 'n', POPT_ARG_NONE, &raw.dry_run, 0,
+		  "say what would be done, change nothing", NULL },
+		{ "force", 'f', POPT_ARG_NONE, &raw.force, 0, "also what has too little to gain",
 		  NULL },
 		{ "aslr", 0, POPT_ARG_NONE, &raw.aslr, 0,
 		  "let all libraries float, at random addresses", NULL },
-		{ "random", 'R', POPT_ARG_NONE, &raw.random, 0,
+		{ "fixed", 0, POPT_ARG_NONE, &raw.fixed, 0, "fix all libraries that can be fixed",
+		  NULL },
+		{ "random", 'R', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.random, 0,
 		  "new fixed addresses, chosen at random", NULL },
-		{ "seed", 0, POPT_ARG_STRING, &raw.seed, 0,
+		{ "seed", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &raw.seed, 0,
 		  "with -R: choose as the run with this seed", "N" },
-		{ "conserve-memory", 'm', POPT_ARG_NONE, &raw.conserve_memory, 0,
-		  "one address for libraries that never meet", NULL },
-		{ "dry-run", 'n', POPT_ARG_NONE, &raw.dry_run, 0,
-		  "say what would be done, change nothing", NULL },
-		{ "force", 'f', POPT_ARG_NONE, &raw.force, 0,
-		  "also programs with too little to gain", NULL },
-		{ "root", 0, POPT_ARG_STRING, &raw.root, 0, "work on the system inside DIR",
-		  "DIR" },
-		{ "ld-library-path", 0, POPT_ARG_STRING, &raw.library_path, 0,
-		  "assume this LD_LIBRARY_PATH at start", "PATHS" },
-		{ "ld-preload", 0, POPT_ARG_STRING, &raw.preload, 0,
-		  "assume this LD_PRELOAD at start", "PATHS" },
-		{ "ld-so-conf", 0, POPT_ARG_NONE, &raw.ld_so_conf, 0,
-		  "without ld.so.cache, go by ld.so.conf", NULL },
+		{ "conserve-memory", 'm', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN,
+		  &raw.conserve_memory, 0, "one address for libraries that never meet", NULL },
 		{ "carrier", 0, POPT_ARG_STRING, &raw.carrier, 0,
 		  "no: leave libc alone (default: auto)", "auto|no" },
-		{ "runtime", 0, POPT_ARG_STRING, &raw.runtime, 0,
+		{ "runtime", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &raw.runtime, 0,
 		  "where programs find the runtime at start", "PATH" },
 		{ "runtime-source", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN,
 		  &raw.runtime_source, 0, "install the runtime from FILE", "FILE" },
 		{ "scan-root", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &raw.scan_root, 0,
 		  "look for other fixed libraries below DIR", "DIR" },
-		/* Nothing obeys these yet, so the help does not show them. */
-		{ "config-file", 'c', POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &raw.config_file,
-		  0, "instead of /etc/fastprelink.conf", "CONF" },
-		{ "black-list", 'b', POPT_ARG_ARGV | POPT_ARGFLAG_DOC_HIDDEN, &raw.excluded, 0,
+		/* Classic prelink's, for what is done anyway. */
+		{ "errors", 'e', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.errors, 0, "",
+		  NULL },
+		{ "init", 'i', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.init, 0, "", NULL },
+		POPT_TABLEEND
+	};
+	const struct poptOption which[] = {
+		{ "root", 0, POPT_ARG_STRING, &raw.root, 0, "work on the system inside DIR",
+		  "DIR" },
+		{ "config-file", 'c', POPT_ARG_STRING, &raw.config_file, 0,
+		  "instead of /etc/fastprelink.conf", "CONF" },
+		{ "black-list", 'b', POPT_ARG_ARGV, &raw.excluded, 0,
 		  "leave files and directories alone", "PATTERN" },
+		{ "files-from", 0, POPT_ARG_STRING, &raw.files_from, 0,
+		  "names of files that have changed; -: stdin", "FILE" },
 		{ "dereference", 'h', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.dereference, 0,
 		  "follow symbolic links in directories", NULL },
 		{ "one-file-system", 'l', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN,
 		  &raw.one_file_system, 0, "stay on a directory's file system", NULL },
-		{ "files-from", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &raw.files_from, 0,
-		  "what has changed; - is standard input", "FILE" },
 		{ "libs-only", 0, POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.libs_only, 0,
 		  "only libraries", NULL },
 		{ "quick", 'q', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.quick, 0,
@@ -335,17 +349,31 @@ enum options_result options_parse(int argc, const char **argv, struct options *r
 		  &raw.no_update_cache, 0, "do not write the cache", NULL },
 		{ "cache-file", 'C', POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &raw.cache_file, 0,
 		  "where results are kept", "CACHE" },
-		{ "print-cache", 'p', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.print_cache, 0,
-		  "only print the cache", NULL },
-		/* Classic prelink's, for what is done anyway. */
-		{ "errors", 'e', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.errors, 0, "",
-		  NULL },
-		{ "init", 'i', POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.init, 0, "", NULL },
+		{ "ld-library-path", 0, POPT_ARG_STRING, &raw.library_path, 0,
+		  "assume it at start (--ld-preload likewise)", "PATHS" },
+		{ "ld-preload", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, &raw.preload, 0,
+		  "assume this LD_PRELOAD at start", "PATHS" },
+		{ "ld-so-conf", 0, POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.ld_so_conf, 0,
+		  "without ld.so.cache, go by ld.so.conf", NULL },
+		POPT_TABLEEND
+	};
+	const struct poptOption said[] = {
 		{ "verbose", 'v', POPT_ARG_NONE, &raw.verbose, 0, "a line for every file", NULL },
 		{ "json", 0, POPT_ARG_NONE, &raw.json, 0, "a JSON object for every file", NULL },
+		{ "junit", 0, POPT_ARG_STRING, &raw.junit, 0,
+		  "with -y -a: also write a JUnit report", "FILE" },
 		{ "version", 'V', POPT_ARG_NONE, &raw.version, 0, "print the version", NULL },
 		{ "help", '?', POPT_ARG_NONE, &raw.help, 0, "print this help", NULL },
-		{ "usage", 0, POPT_ARG_NONE, &raw.usage, 0, "print a short form of it", NULL },
+		{ "usage", 0, POPT_ARG_NONE | POPT_ARGFLAG_DOC_HIDDEN, &raw.usage, 0,
+		  "print a short form of it", NULL },
+		POPT_TABLEEND
+	};
+	const struct poptOption table[] = {
+		{ NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)what, 0,
+		  "What to do, instead of prelinking each PROGRAM:", NULL },
+		{ NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)how, 0, "How to prelink:", NULL },
+		{ NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)which, 0, "Where:", NULL },
+		{ NULL, 0, POPT_ARG_INCLUDE_TABLE, (void *)said, 0, "What is said:", NULL },
 		POPT_TABLEEND
 	};
 	__attribute__((cleanup(free_context))) poptContext context =

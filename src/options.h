@@ -17,7 +17,7 @@ enum action {
 	ACTION_BINDINGS, /* say what symbols bind to */
 };
 
-enum { OPTIONS_STRINGS = 13 };
+enum { OPTIONS_STRINGS = 14 };
 
 /* Everything that was asked for; release it with options_free. */
 struct options {
@@ -26,11 +26,12 @@ struct options {
 	bool all, verbose, json;
 	enum fp_digest digest;
 	const char *undo_output; /* null: in place */
+	const char *junit;       /* report of a verification; null: none */
 	/* Which files, and what is known about them from earlier runs. */
 	bool dereference, one_file_system, print_cache;
 	const char *files_from; /* null: not given */
-	char **excluded; /* owned; patterns, ended by null; null: none */
-	uint64_t base;   /* of the first library, for ACTION_RELOCATE */
+	char **excluded;        /* owned; patterns, ended by null; null: none */
+	uint64_t base;          /* of the first library, for ACTION_RELOCATE */
 	char **files;
 	size_t file_count;
 	char *strings[OPTIONS_STRINGS]; /* owned; what run and the others point to */

@@ -1,17 +1,19 @@
-/* output.h - everything the command says: lines, summary, progress and JSON Lines. */
+/* output.h - everything the command says: lines, JSON Lines, summary and progress. */
 #ifndef FP_OUTPUT_H
 #define FP_OUTPUT_H
 
+#include "junit.h"
 #include "options.h"
+#include "progress.h"
+#include "tally.h"
 
 /* What has been said so far. */
 struct output {
 	const struct options *options;
-	size_t file_total, file_index;   /* for the progress line */
-	size_t done, unchanged, skipped; /* files */
-	size_t unaccelerated;            /* of done and unchanged: without a carrier */
-	size_t fixed, floating, placed;  /* libraries; of them: written now */
-	bool progress_wanted, progress_shown;
+	size_t file_total, file_index; /* for the progress */
+	struct progress progress;
+	struct tally tally;
+	struct junit junit;
 	bool failed; /* standard output could not be written */
 	int error;   /* its errno */
 };
@@ -20,6 +22,8 @@ void output_start(struct output *output, const struct options *options, size_t f
 
 /* The next file is being worked on. */
 void output_progress(struct output *output, const char *file);
+/* A fp_progress_visit; CONTEXT is the output. */
+void output_phase(enum fp_phase phase, size_t done, size_t total, const char *file, void *context);
 
 /* What became of FILE. */
 void output_prelinked(struct output *output, const char *file,
@@ -37,14 +41,29 @@ void output_binding(struct output *output, const char *file,
 		    const struct fp_binding_result *result);
 void output_skipped(struct output *output, const char *file, const struct fp_why *why);
 
+/* True for a run over so many files that not each one gets a line, and the summary tells more. */
+bool output_is_brief(const struct output *output);
+
+/* Verification of a system.  With --junit, output_verify_start opens that file, and output_verify_end, after a run to the end, fills
+   it.  Both return 0, or -1 after a message. */
+int output_verify_start(struct output *output);
+/* A fp_verify_visit; CONTEXT is the output. */
+int output_verified(const char *file, const struct fp_verify_result *result,
+		    const struct fp_why *why, void *context);
+int output_verify_end(struct output *output);
+
+/* False when something was skipped that should have been done, or is not as it should be.  Of the programs that a run found itself
+   most are no use to prelink: there only failures count. */
+bool output_is_complete(const struct output *output);
+
 /* A run ended before FILE and LEFT - 1 more files. */
 void output_interrupted(struct output *output, const char *file, size_t left);
 
-/* The last line of a run that writes. */
+/* The last lines of a run that writes.  CARRIER is what was done about it, or null. */
 void output_summary(struct output *output, const struct fp_carrier_result *carrier);
 
 /* What stopped the whole run. */
-void output_fatal(const struct fp_why *why);
+void output_fatal(struct output *output, const struct fp_why *why);
 
 /* Ends standard output.  Returns 0, or -1 after a message when not all of it was written. */
 int output_end(struct output *output);

@@ -69,18 +69,25 @@ fp_addr fp_carrier_stub(const struct fp_object *object)
 	return irelative && (fp_addr)irelative->r_addend == section->sh_addr ? section->sh_addr : 0;
 }
 
-bool fp_carrier_is_current(const struct fp_object *object, const char *runtime)
+const char *fp_carrier_runtime(const struct fp_object *object)
 {
 	const Elf64_Shdr *section = fp_object_section(object, FP_STUB_SECTION);
-	size_t path = strlen(runtime) + 1;
-	const unsigned char *bytes;
+	const char *bytes;
 
-	if (!section || section->sh_size != sizeof(fp_stub_bytes) + path ||
-	    !fp_carrier_stub(object))
-		return false;
-	bytes = object->image + section->sh_offset;
-	return memcmp(bytes, fp_stub_bytes, PARAMETERS) == 0 &&
-	       memcmp(bytes + sizeof(fp_stub_bytes), runtime, path) == 0;
+	if (!section || !fp_carrier_stub(object) || section->sh_size <= sizeof(fp_stub_bytes))
+		return NULL;
+	bytes = fp_object_at(object, section->sh_addr, section->sh_size);
+	return bytes && !bytes[section->sh_size - 1] &&
+			       memcmp(bytes, fp_stub_bytes, PARAMETERS) == 0
+		       ? bytes + sizeof(fp_stub_bytes)
+		       : NULL;
+}
+
+bool fp_carrier_is_current(const struct fp_object *object, const char *runtime)
+{
+	const char *named = fp_carrier_runtime(object);
+
+	return named && strcmp(named, runtime) == 0;
 }
 
 /* The address of the GOT slot that ld.so fills with the address of SYMBOL, or 0. */

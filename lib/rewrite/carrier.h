@@ -14,6 +14,9 @@ size_t fp_carrier_find(const struct fp_closure *closure);
 /* The address of the stub that OBJECT carries, 0 when it carries none. */
 fp_addr fp_carrier_stub(const struct fp_object *object);
 
+/* Where the stub that OBJECT carries looks for the runtime; null when it is not a stub of this release. */
+const char *fp_carrier_runtime(const struct fp_object *object);
+
 /* True when the stub that OBJECT carries is this release's and looks for the runtime at RUNTIME. */
 bool fp_carrier_is_current(const struct fp_object *object, const char *runtime);
 

@@ -74,6 +74,23 @@ void fp_table_count_object(const struct fp_object *object, bool filled,
 		counts->lazy += object->jmprel.count;
 }
 
+/* How often the COUNT relocations of TABLE begin to refer to another symbol: ld.so remembers the last answer (glibc
+   elf/dl-reloc.c:RESOLVE_MAP). */
+static uint64_t count_symbols(const struct fp_object *object, const Elf64_Rela *table, size_t count)
+{
+	uint64_t reference = UINT64_MAX, symbols = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct fp_reloc_type *type =
+			fp_machine_reloc(object->machine, (uint32_t)ELF64_R_TYPE(table[i].r_info));
+		uint64_t asked = fp_reference(table[i].r_info, type->kind == FP_RELOC_JUMP_SLOT);
+
+		symbols += type->has_symbol && asked != reference;
+		reference = type->has_symbol ? asked : reference;
+	}
+	return symbols;
+}
+
 void fp_table_count(const struct fp_closure *closure, size_t carrier,
 		    struct fp_table_counts *ret_counts)
 {
@@ -84,12 +101,16 @@ void fp_table_count(const struct fp_closure *closure, size_t carrier,
 
 		fp_table_count_object(object, filled, ret_counts);
 		if (filled) {
+			const Elf64_Rela *rela = object->rela.rela + object->relative_count;
 			uint64_t words = object->rela.count - object->relative_count;
 
-			if (fp_object_binds_now(object))
-				words += object->jmprel.count;
 			ret_counts->resolved += words;
-			ret_counts->symbols += words;
+			ret_counts->symbols += count_symbols(object, rela, words);
+			if (fp_object_binds_now(object)) {
+				ret_counts->resolved += object->jmprel.count;
+				ret_counts->symbols += count_symbols(object, object->jmprel.rela,
+								     object->jmprel.count);
+			}
 		}
 	}
 }

@@ -337,23 +337,43 @@ int fp_table_finish(struct fp_table *table, const struct fp_object *program, str
 	return error;
 }
 
-bool fp_table_matches(const struct fp_table *table, const struct fp_closure *closure,
-		      size_t carrier)
+/* In the order of runtime/check.c, so that both say the same. */
+enum fp_decline fp_table_compare(const struct fp_table *table, const struct fp_closure *closure,
+				 size_t *ret_index)
 {
 	const struct fp_table_object *records =
 		(const struct fp_table_object *)((const char *)table + table->objects);
+	size_t i;
 
-	if (table->object_count != closure->count || table->carrier != carrier ||
-	    table->loader != closure->loader_index || table->size % 8 != 0 ||
-	    fp_table_checksum(table) != table->checksum)
-		return false;
-	for (size_t i = 0; i < closure->count; i++) {
+	if (table->size % 8 != 0 || fp_table_checksum(table) != table->checksum)
+		return FP_DECLINE_CHECKSUM;
+	for (i = 0; i < closure->count && i < table->object_count; i++) {
+		const struct fp_object *object = closure->members[i].object;
+
+		*ret_index = i;
+		if (object->dynamic_addr != records[i].dynamic ||
+		    fp_object_base(object) != records[i].base ||
+		    (i == table->loader) != (i == closure->loader_index))
+			return FP_DECLINE_OBJECT_DIFFERS;
+	}
+	if (table->object_count != closure->count)
+		return FP_DECLINE_OBJECT_COUNT;
+	for (i = 0; i < closure->count; i++) {
 		struct fp_table_object now = { 0 };
 
+		*ret_index = i;
 		if (fp_table_identify(closure->members[i].object, &now, NULL) != 0 ||
-		    now.identity != records[i].identity || now.shape != records[i].shape ||
-		    now.dynamic != records[i].dynamic || now.base != records[i].base)
-			return false;
+		    now.identity != records[i].identity || now.shape != records[i].shape)
+			return FP_DECLINE_OBJECT_DIFFERS;
 	}
-	return true;
+	return FP_ACCELERATED;
+}
+
+bool fp_table_matches(const struct fp_table *table, const struct fp_closure *closure,
+		      size_t carrier)
+{
+	size_t index;
+
+	return table->carrier == carrier &&
+	       fp_table_compare(table, closure, &index) == FP_ACCELERATED;
 }

@@ -16,7 +16,7 @@ struct fp_table_counts {
 	uint64_t residual; /* entries left to ld.so in objects that are filled; 0 before binding */
 	uint64_t rows;     /* of resolved: words that fixed libraries do not hold; after binding */
 	uint64_t left_objects; /* such objects, carrier and ld.so included */
-	uint64_t symbols; /* before binding: words that ld.so would look up; after: symbol runs */
+	uint64_t symbols; /* symbol runs: look-ups that ld.so would make for what is resolved */
 };
 
 /* Whether the runtime fills the words of member INDEX when member CARRIER has the stub. */
@@ -38,6 +38,12 @@ void fp_table_recount(const struct fp_table *table, const struct fp_closure *clo
    end up: fp_table_finish does that.  CARRIER is the member that has, or will have, the stub. */
 int fp_table_build(const struct fp_closure *closure, size_t carrier, struct fp_buffer *ret_table,
 		   struct fp_table_counts *ret_counts, struct fp_why *why);
+
+/* What the runtime would say of TABLE, taken from a prelinked program, when the objects of CLOSURE are loaded as they are now, each where
+   it asks to be: FP_ACCELERATED or FP_DECLINE_CHECKSUM, _OBJECT_COUNT or _OBJECT_DIFFERS; then *RET_INDEX is the first object
+   that differs. */
+enum fp_decline fp_table_compare(const struct fp_table *table, const struct fp_closure *closure,
+				 size_t *ret_index);
 
 /* True when TABLE, taken from a prelinked program, lists the objects of CLOSURE as they are now. */
 bool fp_table_matches(const struct fp_table *table, const struct fp_closure *closure,

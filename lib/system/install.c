@@ -37,6 +37,33 @@ static bool is_runtime(const unsigned char *bytes, size_t size)
 	       fp_runtime_checksum(words, size / 8 - 1) == words[size / 8 - 1];
 }
 
+int fp_run_check_runtime(const struct fp_run *run, const char *path, struct fp_why *why)
+{
+	const char *host = fp_loader_resolve(run->loader, path);
+	unsigned char *bytes = NULL;
+	struct stat stat;
+	size_t size;
+	int error = host ? fp_run_read_file(host, &bytes, &size, &stat, NULL) : -ENOENT;
+	bool taken = !error && is_runtime(bytes, size);
+
+	free(bytes);
+	return taken ? 0
+		     : fp_why_set(why, FP_REASON_NO_RUNTIME, path, "%s",
+				  error ? "it cannot be read" : "it is not a whole one");
+}
+
+int fp_run_check_carrier(const struct fp_run *run, const struct fp_object *object,
+			 struct fp_why *why)
+{
+	const char *runtime = fp_carrier_runtime(object);
+
+	if (!fp_carrier_stub(object))
+		return fp_why_set(why, FP_REASON_NO_STUB, object->path, "%s", "");
+	if (!runtime)
+		return fp_why_set(why, FP_REASON_OTHER_STUB, object->path, "%s", "");
+	return fp_run_check_runtime(run, runtime, why);
+}
+
 int fp_run_install_runtime(struct fp_run *run, struct fp_why *why)
 {
 	const char *source =

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include "../graph/closure.h"
-#include "../rewrite/undo.h"
+#include "../rewrite/table.h"
 #include "cache.h"
 #include "config.h"
 #include "place.h"
@@ -46,6 +46,19 @@ int fp_run_install_runtime(struct fp_run *run, struct fp_why *why);
    *RET_REPLACED: the carrier is a new file, so that the closure must be built again. */
 int fp_run_ensure_carrier(struct fp_run *run, const struct fp_closure *closure, size_t index,
 			  bool *ret_replaced, struct fp_why *why);
+
+/* Whether the program of CLOSURE is to be prelinked, as far as its file and its closure tell.  COUNTS and *RET_CARRIER are set
+   when it may be. */
+int fp_run_check_program(const struct fp_run *run, const struct fp_closure *closure,
+			 struct fp_table_counts *counts, size_t *ret_carrier, struct fp_why *why);
+
+/* Whether the file PATH, inside the root, is a runtime that a stub takes.  Reason: FP_REASON_NO_RUNTIME. */
+int fp_run_check_runtime(const struct fp_run *run, const char *path, struct fp_why *why);
+
+/* Whether the carrier OBJECT has a stub of this release, which finds the runtime.  Reasons: FP_REASON_NO_STUB, FP_REASON_OTHER_STUB,
+   FP_REASON_NO_RUNTIME. */
+int fp_run_check_carrier(const struct fp_run *run, const struct fp_object *object,
+			 struct fp_why *why);
 
 /* The original of OBJECT: itself, or, when it carries undo data, what that restores.  *RET_ORIGINAL is to be closed when
    it is not OBJECT; BUFFER holds its bytes. */

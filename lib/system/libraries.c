@@ -202,7 +202,7 @@ static int finish(size_t index, void *context)
 		options->on_library(&placing->results[index], options->visit_context);
 	if (options->on_progress)
 		options->on_progress(FP_PHASE_LIBRARIES, index + 1, placing->count,
-				     options->visit_context);
+				     placing->results[index].path, options->visit_context);
 	return 0;
 }
 

@@ -13,9 +13,9 @@
 
 /* What a start is spared, measured with bench/start. */
 enum {
-	LOOKUP_NS = 40,       /* one symbolic relocation that ld.so is spared, */
+	LOOKUP_NS = 40,       /* one look-up that ld.so is spared, */
 	LOOKUP_OBJECT_NS = 2, /* and for each object of the scope */
-	RELATIVE_NS = 3,      /* one relative relocation */
+	WORD_NS = 15,         /* one word that it need not fill */
 };
 
 /* Files that hold a checksum of their neighbour NAME: of OpenSSL's, libgcrypt's and fipscheck's self tests, and of NSS. */
@@ -97,7 +97,7 @@ int fp_policy_program(const struct fp_object *program, struct fp_why *why)
 uint64_t fp_policy_saved_ns(const struct fp_closure *closure, const struct fp_table_counts *counts)
 {
 	return counts->symbols * (LOOKUP_NS + LOOKUP_OBJECT_NS * closure->count) +
-	       counts->relative * RELATIVE_NS;
+	       counts->resolved * WORD_NS;
 }
 
 int fp_policy_gain(const struct fp_closure *closure, const struct fp_table_counts *counts,
@@ -107,7 +107,7 @@ int fp_policy_gain(const struct fp_closure *closure, const struct fp_table_count
 		return 0;
 	return fp_why_set(why, FP_REASON_LITTLE_GAIN, closure->members[0].object->path,
 			  "%llu symbolic and %llu relative words",
-			  (unsigned long long)counts->symbols,
+			  (unsigned long long)(counts->resolved - counts->relative),
 			  (unsigned long long)counts->relative);
 }
 

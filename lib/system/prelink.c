@@ -111,9 +111,7 @@ static int rewrite_program(struct fp_run *run, const struct fp_closure *closure,
 	return error;
 }
 
-/* Whether the program of CLOSURE is to be prelinked, as far as its file and its closure tell.  COUNTS and *RET_CARRIER are set
-   when it may be. */
-static int check_program(const struct fp_run *run, const struct fp_closure *closure,
+int fp_run_check_program(const struct fp_run *run, const struct fp_closure *closure,
 			 struct fp_table_counts *counts, size_t *ret_carrier, struct fp_why *why)
 {
 	const struct fp_object *program = closure->members[0].object;
@@ -175,7 +173,7 @@ static void look(size_t index, void *context)
 				     &job->why);
 
 	if (!error)
-		error = check_program(run, job->closure, &counts, &job->carrier, &job->why);
+		error = fp_run_check_program(run, job->closure, &counts, &job->carrier, &job->why);
 	if (!error || (job->closure && job->why.reason == FP_REASON_LITTLE_GAIN)) {
 		fill_result(&job->result, job->closure, &counts,
 			    fp_undo_original_size(job->closure->members[0].object));
@@ -193,7 +191,8 @@ static void progress(const struct fp_batch *batch, enum fp_phase phase, size_t d
 	const struct fp_run_options *options = &batch->run->options;
 
 	if (options->on_progress)
-		options->on_progress(phase, done, batch->count, options->visit_context);
+		options->on_progress(phase, done, batch->count, batch->jobs[done - 1].path,
+				     options->visit_context);
 }
 
 static void drop_closure(struct job *job)

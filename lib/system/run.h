@@ -18,8 +18,8 @@ enum fp_outcome {
 /* Where libraries go. */
 enum fp_placement {
 	FP_PLACEMENT_CONFIGURED, /* as the configuration says */
-	FP_PLACEMENT_DEFAULT, /* fixed, but for those that an exposed program loads */
-	FP_PLACEMENT_FIXED,   /* fixed wherever possible */
+	FP_PLACEMENT_DEFAULT,    /* fixed, but for those that an exposed program loads */
+	FP_PLACEMENT_FIXED,      /* fixed wherever possible */
 	FP_PLACEMENT_FLOATING,
 };
 
@@ -40,15 +40,17 @@ enum fp_phase {
 	FP_PHASE_PLAN,      /* reading the programs and what they load */
 	FP_PHASE_LIBRARIES, /* giving libraries their addresses */
 	FP_PHASE_PROGRAMS,  /* binding and writing programs */
+	FP_PHASE_VERIFY,    /* checking files */
 };
 
-/* DONE of TOTAL items of PHASE are done. */
-typedef void fp_progress_visit(enum fp_phase phase, size_t done, size_t total, void *context);
+/* DONE of TOTAL items of PHASE are done; FILE is the last of them. */
+typedef void fp_progress_visit(enum fp_phase phase, size_t done, size_t total, const char *file,
+			       void *context);
 
 struct fp_run_options {
 	const char *config; /* configuration file, inside the root; null: /etc/fastprelink.conf */
 	char *const *excluded; /* patterns, as the directive -b, ended by null; null: none */
-	const char *cache; /* file of the host in which results are kept; null: the default */
+	const char *cache;     /* file of the host in which results are kept; null: the default */
 	bool no_cache_update;
 	const char *root;         /* sysroot, or null for "/" */
 	const char *library_path; /* LD_LIBRARY_PATH to assume, or null */
@@ -177,6 +179,36 @@ int fp_run_each_prelinked(struct fp_run *run, int (*visit)(const char *path, voi
 
 /* Removes the installed runtime; call it when nothing is prelinked any more. */
 int fp_run_remove_runtime(struct fp_run *run, struct fp_why *why);
+
+/* What a file that was verified is. */
+enum fp_verified {
+	FP_VERIFIED_FILE, /* it could not be told */
+	FP_VERIFIED_PROGRAM,
+	FP_VERIFIED_LIBRARY,
+	FP_VERIFIED_CARRIER,
+};
+
+struct fp_verify_result {
+	enum fp_verified kind;
+	bool prelinked;
+	bool intact;      /* of what is prelinked: it is what was written, and its original can be restored */
+	bool accelerated; /* a program that starts so */
+	/* There is a reason, and it is none to complain: a program that a run would leave as it is. */
+	bool left_alone;
+	unsigned decline; /* enum fp_decline, what the runtime would say at a start; 0: nothing */
+};
+
+/* What was found out about PATH: RESULT, and, where WHY has a reason, why it is not intact, or why a program does not start
+   accelerated.  What is not 0 ends the run. */
+typedef int fp_verify_visit(const char *path, const struct fp_verify_result *result,
+			    const struct fp_why *why, void *context);
+
+/* Verifies every prelinked file that fp_run_each_prelinked finds and then all other programs that the configuration covers.  Files must
+   be intact: what was written, with an original that can be restored.  Programs must start accelerated, as far as files tell; those
+   that are not prelinked are left alone when a run would not prelink them.  Nothing is run, nothing is changed.  VISIT is called for each,
+   one at a time, in a fixed order.  Returns 0; what VISIT returned; -EINTR when the run was stopped; or another negative errno, with
+   the reason in WHY. */
+int fp_run_verify(struct fp_run *run, fp_verify_visit *visit, void *context, struct fp_why *why);
 
 /* Which files count as their own original. */
 enum fp_plain {
