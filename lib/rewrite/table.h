@@ -12,7 +12,8 @@ struct fp_table_counts {
 	uint64_t relocations; /* all that ld.so processes at start, lazy ones included */
 	uint64_t resolved;    /* filled from the table */
 	uint64_t relative;    /* of resolved */
-	uint64_t lazy;        /* PLT slots of objects that bind lazily, those that rows bind ahead included */
+	uint64_t
+		lazy; /* PLT slots of objects that bind lazily, those that rows bind ahead included */
 	uint64_t residual; /* entries left to ld.so in objects that are filled; 0 before binding */
 	uint64_t rows;     /* of resolved: words that fixed libraries do not hold; after binding */
 	uint64_t left_objects; /* such objects, carrier and ld.so included */
