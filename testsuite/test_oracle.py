@@ -78,8 +78,8 @@ def test_another_library_is_reported(sampler):
     assert oracle.differences("plain", "other", "relocated")
 
 
-@pytest.mark.parametrize("signal", ["SIGCONT", "SIGSTOP"])
-def test_job_control_does_not_end_a_snapshot(case, signal):
+@pytest.mark.parametrize("signal", ["SIGCONT", "SIGSTOP", "SIGCHLD"])
+def test_a_signal_that_does_not_end_the_program_does_not_end_a_snapshot(case, signal):
     case.program("#include <signal.h>\n__attribute__((constructor)) static void f(void) { raise(%s); }\n"
                  "int main(void) { return 0; }" % signal)
     case.adopt()

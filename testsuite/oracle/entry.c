@@ -414,15 +414,16 @@ static uint64_t loader_symbol(const char *name, uint64_t base)
 	return 0;
 }
 
-/* Continues until the next stop; ends the run when the program does.  Signals of job control, which the whole group of
-   processes gets, are not for the program. */
+/* Continues until the next stop; ends the run when the program does.  Passed over are signals of job control, which the
+   whole group of processes gets, and the end of a child that a constructor has started. */
 static void resume(int request)
 {
 	int status;
 	do
 		if (ptrace(request, child, NULL, NULL) < 0 || waitpid(child, &status, 0) != child)
 			error(2, errno, "ptrace");
-	while (WIFSTOPPED(status) && (WSTOPSIG(status) == SIGCONT || WSTOPSIG(status) == SIGSTOP));
+	while (WIFSTOPPED(status) && (WSTOPSIG(status) == SIGCONT || WSTOPSIG(status) == SIGSTOP ||
+				      WSTOPSIG(status) == SIGCHLD));
 	if (WIFEXITED(status))
 		error(2, 0, "the program exited with status %d before its entry point",
 		      WEXITSTATUS(status));

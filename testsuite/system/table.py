@@ -39,13 +39,13 @@ def share(part, whole):
 
 def programs_left(outcome):
     found = Counter(result.skipped for result in outcome.results if result.skipped)
-    found.update(outcome.reasons.get(result.program) or "accelerated, it was said" for result in outcome.started
+    found.update(outcome.reasons.get(result.program) or "prelinked, but not accelerated" for result in outcome.started
                  if not result.accelerated)
     return found
 
 
 def counted(reasons):
-    """Lines with a number and a reason each.  Numbers in a reason are that of its file: they are left out."""
+    """Lines with a number and a reason each, without what is about one file alone."""
     merged = Counter()
     for reason, count in reasons.items():
         merged[general(reason)] += count
@@ -56,8 +56,8 @@ def general(reason):
     """The part of REASON that is not about one file."""
     identifier, _, rest = reason.partition(": ")
     what, _, detail = rest.partition(": ")
-    named = identifier in ("floats", "unsupported", "no-room") and "/" not in detail
-    return f"{identifier}: {what}" + (f": {detail}" if named and detail else "")
+    told = detail.partition("/")[0].strip() if identifier in ("floats", "unsupported", "no-room") else ""
+    return ": ".join(filter(None, (identifier, what, told)))
 
 
 def short_of(outcomes):
