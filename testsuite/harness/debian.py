@@ -109,7 +109,7 @@ class DebianRoot(Root):
     def set(self, **settings):
         """Settings of automatic runs, as an administrator would make them."""
         lines = [f"{name}='{value}'\n" for name, value in settings.items()]
-        self.host(SETTINGS).write_text("".join(lines + stand_in(self)))
+        self.host(SETTINGS).write_text("".join(lines))
 
     def state(self):
         """Everything that packages have put below /usr: content and attributes."""
@@ -137,21 +137,6 @@ class DebianRoot(Root):
     def lines(self):
         """What the programs print."""
         return [self.run(*command) for command, _ in PROGRAMS]
-
-
-def stand_in(root):
-    """Settings that put another program in the place of a fastprelink that has no -a yet."""
-    if "--all needs --undo" not in run([build.TOOL, "-a", "-n", "--root=/nonexistent"]).stderr:
-        return []
-    script = root.host("/usr/local/sbin/stand-in")
-    if not script.exists():
-        script.write_text("""#!/bin/sh
-[ "$1" = -a ] || exec /usr/sbin/fastprelink "$@"
-shift
-exec /usr/sbin/fastprelink "$@" $(find /usr/bin /usr/sbin -type f -perm -100)
-""")
-        script.chmod(0o755)
-    return ["program=/usr/local/sbin/stand-in\n"]
 
 
 def repack(package, directory, version=None, change=None):
