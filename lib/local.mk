@@ -130,3 +130,18 @@ libfastprelink_libs = lib/libfastprelink.a $(LIBELF_LIBS) $(ZSTD_LIBS) $(NETTLE_
 
 # It holds the stub.
 lib/rewrite/carrier.$(OBJEXT): lib/rewrite/stub_bytes.h
+
+# The shipped configuration, for a program that is not installed.
+lib/system/config.$(OBJEXT): lib/system/shipped_conf.h
+BUILT_SOURCES += lib/system/shipped_conf.h
+CLEANFILES += lib/system/shipped_conf.h
+lib/system/shipped_conf.h: $(dist_vendorconf_DATA)
+	$(AM_V_GEN)$(MKDIR_P) $(@D) && { \
+		echo '/* Generated from the shipped configuration. */'; \
+		echo 'static const struct { const char *name, *text; } shipped_files[] = {'; \
+		for file in $^; do \
+			echo "{ \"$${file##*/}\","; \
+			sed -e 's/[\\"]/\\&/g' -e 's/.*/"&\\n"/' $$file; \
+			echo '},'; \
+		done; \
+		echo '};'; } >$@.new && mv $@.new $@

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "directives.h"
+#include "shipped_conf.h"
 
 #include <fastprelink/abi.h>
 #include "policy.h"
@@ -219,27 +220,78 @@ static int find_directory(struct fp_config_reader *reader, const char *path, con
 	return 0;
 }
 
-static int read_named(struct fp_config_reader *reader, const char *directory, bool on_host,
+/* Where the vendor's files are. */
+enum vendor { IN_ROOT, ON_HOST, BUILT_IN };
+
+/* The names of the files that are built in: what is shipped, for a program that is not installed. */
+static int list_built_in(struct fp_config_reader *reader, struct list *ret_list)
+{
+	size_t count = sizeof(shipped_files) / sizeof(shipped_files[0]);
+
+	ret_list->names = calloc(count, sizeof(struct dirent *));
+	for (size_t i = 0; ret_list->names && i < count; i++) {
+		ret_list->names[i] = calloc(1, sizeof(struct dirent));
+		if (!ret_list->names[i])
+			return no_memory(reader, shipped_files[i].name);
+		strcpy(ret_list->names[i]->d_name, shipped_files[i].name);
+		ret_list->count++;
+	}
+	return ret_list->names ? 0 : no_memory(reader, main_file);
+}
+
+static int read_built_in(struct fp_config_reader *reader, const char *name)
+{
+	struct fp_config_file file = { .path = name };
+	size_t i = 0;
+	char *text;
+	int error;
+
+	while (strcmp(shipped_files[i].name, name) != 0)
+		i++;
+	text = strdup(shipped_files[i].text);
+	if (!text)
+		return no_memory(reader, name);
+	error = read_lines(reader, &file, text);
+	free(text);
+	return error;
+}
+
+static int read_named(struct fp_config_reader *reader, const char *directory, enum vendor vendor,
 		      const char *name)
 {
 	const char *path = fp_arena_format(&reader->config->arena, "%s/%s", directory, name);
 
 	if (!path)
 		return no_memory(reader, directory);
-	return on_host ? read_file(reader, path) : fp_config_include(reader, path);
+	return vendor == BUILT_IN  ? read_built_in(reader, name)
+	       : vendor == ON_HOST ? read_file(reader, path)
+				   : fp_config_include(reader, path);
+}
+
+/* Where they are, and which. */
+static int list_vendor(struct fp_config_reader *reader, const char *host, enum vendor *ret_vendor,
+		       struct list *ret_list)
+{
+	const char *shipped = NULL;
+	int error = find_directory(reader, vendor_directory, &shipped);
+
+	if (error)
+		return error;
+	*ret_vendor = shipped ? IN_ROOT : access(host, F_OK) == 0 ? ON_HOST : BUILT_IN;
+	return *ret_vendor == BUILT_IN ? list_built_in(reader, ret_list)
+				       : read_directory(reader, shipped ? shipped : host, ret_list);
 }
 
 /* Reads both directories as one. */
-static int read_directories(struct fp_config_reader *reader, const char *vendor)
+static int read_directories(struct fp_config_reader *reader, const char *host)
 {
-	const char *shipped = NULL, *local = NULL;
+	const char *local = NULL;
 	struct list defaults = { 0 }, names = { 0 };
-	int error = find_directory(reader, vendor_directory, &shipped), i = 0, k = 0;
+	enum vendor vendor = IN_ROOT;
+	int error = list_vendor(reader, host, &vendor, &defaults), i = 0, k = 0;
 
 	if (!error)
 		error = find_directory(reader, local_directory, &local);
-	if (!error)
-		error = read_directory(reader, shipped ? shipped : vendor, &defaults);
 	if (!error && local)
 		error = read_directory(reader, local, &names);
 	while (!error && (i < defaults.count || k < names.count)) {
@@ -249,10 +301,11 @@ static int read_directories(struct fp_config_reader *reader, const char *vendor)
 				    : strcmp(defaults.names[i]->d_name, names.names[k]->d_name);
 
 		if (order < 0)
-			error = read_named(reader, shipped ? vendor_directory : vendor, !shipped,
-					   defaults.names[i]->d_name);
+			error = read_named(reader, vendor == IN_ROOT ? vendor_directory : host,
+					   vendor, defaults.names[i]->d_name);
 		else
-			error = read_named(reader, local_directory, false, names.names[k]->d_name);
+			error = read_named(reader, local_directory, IN_ROOT,
+					   names.names[k]->d_name);
 		i += order <= 0;
 		k += order >= 0;
 	}

@@ -24,7 +24,7 @@ struct fp_config_source {
 /* Reads the configuration: the files NAME.conf of /usr/lib/fastprelink.conf.d and /etc/fastprelink.conf.d inside the root, in byte
    order of their names, where a name in the latter hides the same one in the former; then the file.  What is not there is
    empty, but for a file that SOURCE names.  Where the root has no /usr/lib/fastprelink.conf.d, the host's directory of the
-   vendor is read instead.
+   vendor is read instead; where that is not there either, what is built in, which is the same.
    Reasons: FP_REASON_BAD_CONFIGURATION, with the file, and the line in the detail; FP_REASON_NOT_REGULAR. */
 int fp_config_read(const struct fp_config_source *source, struct fp_config **ret_config,
 		   struct fp_why *why);
