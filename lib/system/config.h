@@ -81,7 +81,7 @@ struct fp_config_settings {
 
 const struct fp_config_settings *fp_config_settings(const struct fp_config *config);
 
-/* A number for all that was read: another configuration has another one. */
+/* A number for all that was read, whatever directories it stands for: another configuration has another one. */
 uint64_t fp_config_digest(const struct fp_config *config);
 
 #endif

@@ -273,6 +273,24 @@ static void check_answers(struct whole *whole)
 	cache->is_changed |= !same;
 }
 
+/* Marks the libraries that the configuration covers now and did not, or the other way round: it names directories, and these come
+   and go. */
+static void check_covers(struct whole *whole)
+{
+	const struct fp_config *config = whole->run->config;
+
+	for (size_t i = 0; i < whole->cache->file_count; i++) {
+		struct fp_cached_file *file = whole->cache->files[i];
+		const char *host =
+			file->is_placed ? fp_loader_resolve(whole->run->loader, file->path) : NULL;
+
+		if (host &&
+		    fp_config_covers(config, fp_run_inside(whole->run, host), file->key.device) !=
+			    (file->reason != FP_REASON_EXCLUDED))
+			file->is_moved = true;
+	}
+}
+
 static bool is_affected(struct whole *whole, struct fp_cached_file *program)
 {
 	const struct fp_cache *cache = whole->cache;
@@ -479,6 +497,7 @@ static int go_through(struct whole *whole, struct fp_why *why)
 		return error;
 	check_directories(whole);
 	check_answers(whole);
+	check_covers(whole);
 	error = choose(whole, &more);
 	if (!error && more)
 		error = plan(whole, why);
