@@ -14,6 +14,7 @@
 
 #include "../graph/rootpath.h"
 #include "../reloc/reloc.h"
+#include "../rewrite/commit.h"
 #include "walk.h"
 
 enum { HEAD_SIZE = 2048, MAX_DYNAMIC = 1024 };
@@ -127,11 +128,13 @@ static int select_file(struct fp_walk *walk, int parent, const char *name, const
 	return select->visit(&file, select->context);
 }
 
+/* What a killed run left is nobody's, whatever the configuration says. */
 static bool ignores(const char *name, void *context)
 {
 	const struct select *select = context;
 
-	return fp_config_excludes_name(select->what->config, name);
+	return strncmp(name, FP_TEMPORARY_PREFIX, strlen(FP_TEMPORARY_PREFIX)) == 0 ||
+	       fp_config_excludes_name(select->what->config, name);
 }
 
 static bool enters(const char *path, void *context)
