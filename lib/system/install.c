@@ -128,7 +128,7 @@ int fp_run_ensure_carrier(struct fp_run *run, const struct fp_closure *closure, 
 {
 	const struct fp_member *member = &closure->members[index];
 	bool current = fp_carrier_is_current(member->object, run->runtime);
-	int error = current ? 0 : fp_policy_changeable(member->object, why);
+	int error = current ? 0 : fp_placing_changeable(run->placing, member->object, why);
 
 	*ret_replaced = false;
 	if (!error)

@@ -191,25 +191,39 @@ int fp_placing_add(struct fp_placing *placing, const struct fp_closure *closure,
 		       : fp_why_system(why, ENOMEM, closure->members[0].name, "place");
 }
 
+int fp_placing_add_fixed(struct fp_placing *placing, const struct fp_closure *closure)
+{
+	for (size_t i = 1; i < closure->count; i++) {
+		const struct fp_member *member = &closure->members[i];
+		struct fp_placed *placed;
+
+		if (!current_base(member->object) || fp_placing_find(placing, member->object->path))
+			continue;
+		placed = append(placing, member);
+		if (!placed)
+			return -ENOMEM;
+		placed->is_left = true;
+	}
+	return 0;
+}
+
 /* OBJECT's path inside the root, which is its real one. */
 static const char *inside(const struct fp_placing *placing, const struct fp_object *object)
 {
 	return fp_run_inside(placing->run, object->path);
 }
 
-/* Whether the library may be changed at all. */
-static int judge_file(const struct fp_placing *placing, struct fp_placed *placed)
+int fp_placing_changeable(const struct fp_placing *placing, const struct fp_object *object,
+			  struct fp_why *why)
 {
-	const struct fp_object *object = placed->object;
 	const struct fp_config *config = placing->run->config;
 	const char *path = inside(placing, object);
 
 	if (fp_config_excludes(config, path))
-		return fp_why_set(&placed->why, FP_REASON_EXCLUDED, object->path, "%s", "");
+		return fp_why_set(why, FP_REASON_EXCLUDED, object->path, "%s", "");
 	if (placing->is_covered && !fp_config_covers(config, path, object->stat.st_dev))
-		return fp_why_set(&placed->why, FP_REASON_EXCLUDED, object->path,
-				  "not in its directories");
-	return fp_policy_changeable(object, &placed->why);
+		return fp_why_set(why, FP_REASON_EXCLUDED, object->path, "not in its directories");
+	return fp_policy_changeable(object, why);
 }
 
 /* The reasons that lie in the library itself. */
@@ -222,7 +236,7 @@ static void judge(const struct fp_placing *placing, struct fp_placed *placed)
 
 	if (why->reason)
 		return;
-	if (judge_file(placing, placed) != 0) {
+	if (fp_placing_changeable(placing, placed->object, why) != 0) {
 		placed->locked = true;
 		placed->base = base;
 		return;
@@ -374,5 +388,13 @@ int fp_placing_decide(struct fp_placing *placing, struct fp_why *why)
 	}
 	if (any && placing->options->placement == FP_PLACEMENT_DEFAULT)
 		error = ask_guard(placing, why);
-	return error ? error : assign(placing, why);
+	if (!error)
+		error = assign(placing, why);
+	for (size_t i = 0; i < placing->count && !error; i++) {
+		struct fp_placed *placed = placing->list[i];
+
+		placed->wanted = placed->is_left;
+		placed->stale = placed->is_left && !fp_placed_is_settled(placed, placed->object);
+	}
+	return error;
 }

@@ -17,7 +17,8 @@ struct fp_placed {
 	struct fp_why why;        /* why it floats */
 	bool locked;              /* the file stays as it is */
 	bool guarded;             /* it floats because of an exposed program */
-	bool wanted;              /* a program that is prelinked loads it */
+	bool is_left;             /* it was fixed for a program that does not load it any more */
+	bool wanted;              /* a program that is prelinked loads it, or it is left */
 	bool stale;               /* one that is not current does: the file must be looked at */
 	struct stat stat;         /* of the file, once it was looked at */
 	uint64_t *programs;       /* with conserve_memory: a bit for each program that loads it */
@@ -36,6 +37,10 @@ void fp_placing_free(struct fp_placing *placing);
 int fp_placing_add(struct fp_placing *placing, const struct fp_closure *closure, size_t carrier,
 		   struct fp_why *why);
 
+/* Adds the libraries of a program that will not be prelinked which are fixed all the same, so that they follow the rules too.  Returns 0
+   or -ENOMEM. */
+int fp_placing_add_fixed(struct fp_placing *placing, const struct fp_closure *closure);
+
 /* Whatever else is fixed in the system is known: for each of these libraries fp_placing_occupy is called, so nobody needs to look for
    them; and GUARD, which stays the caller's, knows the exposed programs. */
 void fp_placing_know(struct fp_placing *placing, const struct fp_guard *guard);
@@ -45,6 +50,10 @@ int fp_placing_occupy(struct fp_placing *placing, const char *host, fp_addr base
 
 /* Only libraries that the configuration covers may be changed. */
 void fp_placing_cover(struct fp_placing *placing);
+
+/* Whether the file of OBJECT may be changed: as far as the configuration (FP_REASON_EXCLUDED) and the file itself tell. */
+int fp_placing_changeable(const struct fp_placing *placing, const struct fp_object *object,
+			  struct fp_why *why);
 
 /* Decides for all that were added; nothing can be added afterwards.  Reasons: FP_REASON_BAD_CONFIGURATION, FP_REASON_NO_MEMORY. */
 int fp_placing_decide(struct fp_placing *placing, struct fp_why *why);

@@ -229,21 +229,30 @@ static int looked(size_t index, void *context)
 
 	if (!error && !job->failed)
 		error = add_libraries(batch, job);
-
+	else if (!error && job->closure && batch->run->cache)
+		error = fp_placing_add_fixed(batch->run->placing, job->closure);
 	if (job->failed || job->first)
 		drop_closure(job);
 	progress(batch, FP_PHASE_PLAN, index + 1);
 	return error;
 }
 
-/* The file of the carrier NAME is another one now. */
-static void note_carrier(const struct fp_run *run, const char *name)
+/* The file of the carrier HOST is another one now, under all of its names. */
+static void note_carrier(const struct fp_run *run, const char *host)
 {
-	struct fp_cached_file *file = run->cache ? fp_cache_find(run->cache, name) : NULL;
-	struct fp_object *object;
+	struct stat stat;
 
-	if (file && fp_loader_open(run->loader, name, &object, NULL) == 0)
-		file->key = fp_file_key(&object->stat);
+	if (!run->cache || lstat(host, &stat) != 0)
+		return;
+	for (size_t i = 0; i < run->cache->file_count; i++) {
+		struct fp_cached_file *file = run->cache->files[i];
+		const char *real = file->kind == FP_CACHED_LIBRARY
+					   ? fp_loader_resolve(run->loader, file->path)
+					   : NULL;
+
+		if (real && strcmp(real, host) == 0)
+			file->key = fp_file_key(&stat);
+	}
 }
 
 /* The carrier of JOB, which is made current when it is met first; null when memory is out. */
@@ -262,7 +271,7 @@ static struct carrier *ensure_carrier(struct fp_batch *batch, const struct job *
 	carrier->failed = fp_run_ensure_carrier(batch->run, job->closure, job->carrier,
 						&carrier->replaced, &carrier->why) != 0;
 	if (carrier->replaced)
-		note_carrier(batch->run, job->closure->members[job->carrier].name);
+		note_carrier(batch->run, path);
 	carrier->next = batch->carriers;
 	batch->carriers = carrier;
 	return carrier;
