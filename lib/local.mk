@@ -91,6 +91,8 @@ lib_libfastprelink_a_SOURCES = \
 	lib/system/cache_file.c \
 	lib/system/config.c \
 	lib/system/config.h \
+	lib/system/current.c \
+	lib/system/current.h \
 	lib/system/directives.c \
 	lib/system/directives.h \
 	lib/system/guard.c \

@@ -60,7 +60,7 @@ struct fp_cached_file {
 	bool is_checked; /* is_current is set */
 	bool is_met;     /* the run has met it */
 	bool is_kept;    /* for the next run */
-	bool is_moved;   /* a library that gets another place */
+	bool is_moved;   /* a library that is another file now, or gets another place */
 	bool is_chosen;  /* a program that is worked on */
 	bool is_used;    /* a library that a program loads that is not worked on */
 };
@@ -68,7 +68,7 @@ struct fp_cached_file {
 struct fp_cached_directory {
 	const char *path;
 	struct fp_file_key key;
-	bool is_current, is_checked;
+	bool is_current;
 };
 
 struct fp_cached_answer {

@@ -301,6 +301,9 @@ static void get_cache(struct reader *reader, struct fp_cache *cache)
 
 	cache->interpreter = get_text(reader);
 	cache->cache_path = get_text(reader);
+	/* Both, or neither. */
+	reader->bad |= cache->interpreter ? !cache->cache_path || cache->cache_path[0] != '/'
+					  : cache->cache_path != NULL;
 	cache->cache_key = get_key(reader);
 	for (unsigned i = 0; i < 3; i++)
 		counts[i] = get_count(reader);

@@ -18,6 +18,7 @@
 
 #include "../rewrite/shift.h"
 #include "batch.h"
+#include "current.h"
 #include "scan.h"
 #include "select.h"
 
@@ -164,7 +165,9 @@ static int meet(const struct fp_selected *selected, void *context)
 		file->key = key;
 		file->kind = as_cached(selected->kind);
 		whole->cache->is_changed = true;
-		if (file->kind == FP_CACHED_LIBRARY)
+		/* Who loads it must be looked at, though the key is right from now on. */
+		file->is_moved = file->kind == FP_CACHED_LIBRARY;
+		if (file->is_moved)
 			read_base(file, selected->host);
 	}
 	file->is_current = file->is_checked = true;
@@ -174,14 +177,13 @@ static int meet(const struct fp_selected *selected, void *context)
 	return file->kind == FP_CACHED_PROGRAM ? append(whole, file) : 0;
 }
 
-/* The programs that the cache knows; what was selected before comes first. */
+/* The programs that the cache knows, also those that wait for something; what was selected before comes first. */
 static int append_cached(struct whole *whole)
 {
 	for (size_t i = 0; i < whole->cache->file_count; i++) {
 		struct fp_cached_file *file = whole->cache->files[i];
 
-		if (file->kind == FP_CACHED_PROGRAM && file->is_judged && !file->is_met &&
-		    append(whole, file) != 0)
+		if (file->kind == FP_CACHED_PROGRAM && !file->is_met && append(whole, file) != 0)
 			return -ENOMEM;
 	}
 	return 0;
@@ -210,109 +212,10 @@ static int select_files(struct whole *whole, struct fp_why *why)
 	return error;
 }
 
-/* What is as it was */
+/* Planning */
 
-static struct fp_file_key key_of(struct whole *whole, const char *path)
-{
-	const char *host = fp_loader_resolve(whole->run->loader, path);
-	struct stat stat;
-
-	return host && lstat(host, &stat) == 0 ? fp_file_key(&stat) : (struct fp_file_key){ 0 };
-}
-
-static bool is_current(struct whole *whole, struct fp_cached_file *file)
-{
-	if (!file->is_checked) {
-		struct fp_file_key key = key_of(whole, file->path);
-
-		file->is_current = fp_file_key_same(&key, &file->key);
-		file->is_checked = true;
-	}
-	return file->is_current;
-}
-
-/* Directories are compared, and at the same time known for the next run. */
-static void check_directories(struct whole *whole)
-{
-	for (size_t i = 0; i < whole->cache->directory_count; i++) {
-		struct fp_cached_directory *directory = &whole->cache->directories[i];
-		struct fp_file_key key;
-
-		if (directory->is_checked)
-			continue;
-		key = key_of(whole, directory->path);
-		directory->is_current = fp_file_key_same(&key, &directory->key);
-		directory->is_checked = true;
-		whole->cache->is_changed |= !directory->is_current;
-		directory->key = key;
-	}
-}
-
-/* Asks a new ld.so.cache what the old one was asked. */
-static void check_answers(struct whole *whole)
-{
-	struct fp_cache *cache = whole->cache;
-	struct fp_file_key key;
-	bool same;
-
-	if (!cache->interpreter)
-		return;
-	key = key_of(whole, cache->cache_path);
-	same = fp_file_key_same(&key, &cache->cache_key);
-	for (size_t i = 0; i < cache->answer_count; i++) {
-		struct fp_cached_answer *answer = &cache->answers[i];
-		const char *path = answer->path;
-
-		if (!same && fp_loader_ask_cache(whole->run->loader, cache->interpreter,
-						 answer->name, &path, NULL) != 0)
-			path = "";
-		answer->is_current = path && answer->path ? strcmp(path, answer->path) == 0
-							  : path == answer->path;
-	}
-	cache->cache_key = key;
-	cache->is_changed |= !same;
-}
-
-/* Marks the libraries that the configuration covers now and did not, or the other way round: it names directories, and these come
-   and go. */
-static void check_covers(struct whole *whole)
-{
-	const struct fp_config *config = whole->run->config;
-
-	for (size_t i = 0; i < whole->cache->file_count; i++) {
-		struct fp_cached_file *file = whole->cache->files[i];
-		const char *host =
-			file->is_placed ? fp_loader_resolve(whole->run->loader, file->path) : NULL;
-
-		if (host &&
-		    fp_config_covers(config, fp_run_inside(whole->run, host), file->key.device) !=
-			    (file->reason != FP_REASON_EXCLUDED))
-			file->is_moved = true;
-	}
-}
-
-static bool is_affected(struct whole *whole, struct fp_cached_file *program)
-{
-	const struct fp_cache *cache = whole->cache;
-
-	if (!program->is_judged || !is_current(whole, program))
-		return true;
-	for (uint32_t i = 0; i < program->member_count; i++) {
-		struct fp_cached_file *member = cache->files[program->members[i]];
-
-		if (member->is_moved || !is_current(whole, member))
-			return true;
-	}
-	for (uint32_t i = 0; i < program->directory_count; i++)
-		if (!cache->directories[program->directories[i]].is_current)
-			return true;
-	for (uint32_t i = 0; i < program->answer_count; i++)
-		if (!cache->answers[program->answers[i]].is_current)
-			return true;
-	return false;
-}
-
-/* Puts what is affected into the batch; *RET_MORE: something was added. */
+/* Puts what is affected into the batch; *RET_MORE: something was added.  Nothing is known of it any more until it is done, so that the next
+   run comes back to it when this one ends early. */
 static int choose(struct whole *whole, bool *ret_more)
 {
 	const char **paths = reallocarray(whole->paths, whole->program_count + 1, sizeof(char *));
@@ -324,12 +227,13 @@ static int choose(struct whole *whole, bool *ret_more)
 	for (size_t i = 0; i < whole->program_count; i++) {
 		struct fp_cached_file *program = whole->programs[i];
 
-		if (program->is_chosen || !is_affected(whole, program))
+		if (program->is_chosen || !fp_current_is_affected(whole->run, program))
 			continue;
 		/* One that the cache knows, but that is gone. */
-		if (!program->is_met && !key_of(whole, program->path).inode)
+		if (!program->is_met && !fp_current_key(whole->run, program->path).inode)
 			continue;
 		program->is_chosen = *ret_more = true;
+		program->is_judged = false;
 		whole->paths[whole->path_count++] = program->path;
 	}
 	return 0;
@@ -384,7 +288,7 @@ static int occupy(struct whole *whole)
 		struct fp_cached_file *file = whole->cache->files[i];
 		const char *host;
 
-		if (!file->base || !is_current(whole, file))
+		if (!file->base || !fp_current_file(whole->run, file))
 			continue;
 		host = fp_loader_resolve(whole->run->loader, file->path);
 		if (host)
@@ -393,15 +297,19 @@ static int occupy(struct whole *whole)
 	return error;
 }
 
-/* Marks the libraries that will be somewhere else than where they are. */
+/* Marks the libraries that will be somewhere else than where they are, under all of their names. */
 static void mark_moved(struct whole *whole)
 {
-	struct fp_placed *placed;
+	for (size_t i = 0; i < whole->cache->file_count; i++) {
+		struct fp_cached_file *file = whole->cache->files[i];
+		const struct fp_placed *placed = NULL;
+		const char *host = file->kind == FP_CACHED_LIBRARY
+					   ? fp_loader_resolve(whole->run->loader, file->path)
+					   : NULL;
 
-	for (size_t i = 0; (placed = fp_placing_at(whole->run->placing, i)); i++) {
-		struct fp_cached_file *file = fp_cache_find(whole->cache, placed->name);
-
-		if (file && !fp_placed_is_settled(placed, placed->object))
+		if (host)
+			placed = fp_placing_find(whole->run->placing, host);
+		if (placed && !fp_placed_is_settled(placed, placed->object))
 			file->is_moved = true;
 	}
 }
@@ -409,12 +317,12 @@ static void mark_moved(struct whole *whole)
 /* Looks at the batch until nothing more is affected. */
 static int plan(struct whole *whole, struct fp_why *why)
 {
-	bool more = true;
+	bool more;
 	int error = heed_guard(whole);
 
 	if (!error)
 		error = choose(whole, &more);
-	for (more = true; more && !error;) {
+	for (more = whole->path_count; more && !error;) {
 		fp_batch_free(whole->batch);
 		whole->batch = NULL;
 		error = fp_batch_new(whole->run, whole->paths, whole->path_count, whole->visit,
@@ -444,7 +352,8 @@ static int tell_unaffected(struct whole *whole)
 	for (size_t i = 0; i < whole->program_count && !result; i++) {
 		struct fp_cached_file *program = whole->programs[i];
 
-		if (program->is_chosen || (!program->is_met && !is_current(whole, program)))
+		if (program->is_chosen ||
+		    (!program->is_met && !fp_current_file(whole->run, program)))
 			continue;
 		for (uint32_t m = 0; m < program->member_count && !program->reason; m++)
 			whole->cache->files[program->members[m]]->is_used = true;
@@ -479,6 +388,19 @@ static int tell_unaffected(struct whole *whole)
 	return result;
 }
 
+/* Whether the cache knows programs that are not there any more: one may have been exposed. */
+static bool some_are_gone(struct whole *whole)
+{
+	for (size_t i = 0; i < whole->cache->file_count; i++) {
+		const struct fp_cached_file *file = whole->cache->files[i];
+
+		if (file->kind == FP_CACHED_PROGRAM && !file->is_met &&
+		    !fp_current_key(whole->run, file->path).inode)
+			return true;
+	}
+	return false;
+}
+
 static bool has_prelinked(const struct whole *whole)
 {
 	for (size_t i = 0; i < whole->program_count; i++)
@@ -495,11 +417,11 @@ static int go_through(struct whole *whole, struct fp_why *why)
 
 	if (error)
 		return error;
-	check_directories(whole);
-	check_answers(whole);
-	check_covers(whole);
+	fp_current_directories(whole->run);
+	fp_current_answers(whole->run);
+	fp_current_covers(whole->run);
 	error = choose(whole, &more);
-	if (!error && more)
+	if (!error && (more || some_are_gone(whole)))
 		error = plan(whole, why);
 	/* Programs that are right as they are need it too. */
 	if (!error && !whole->run->options.no_carrier && has_prelinked(whole))
@@ -519,11 +441,30 @@ static bool mark_kept(struct whole *whole)
 	for (size_t i = 0; i < whole->cache->file_count; i++) {
 		struct fp_cached_file *file = whole->cache->files[i];
 
-		file->is_kept =
-			file->is_met || (!whole->request->all && key_of(whole, file->path).inode);
+		file->is_kept = file->is_met || (!whole->request->all &&
+						 fp_current_key(whole->run, file->path).inode);
 		some_left |= !file->is_kept;
 	}
 	return some_left;
+}
+
+/* The walk was over before the run installed it. */
+static void note_runtime(struct whole *whole)
+{
+	const struct fp_run *run = whole->run;
+	const char *host = fp_loader_resolve(run->loader, run->runtime);
+	struct fp_cached_file *file;
+	struct stat stat;
+
+	if (!host || lstat(host, &stat) != 0 || !S_ISREG(stat.st_mode) ||
+	    !fp_config_covers(run->config, fp_run_inside(run, host), stat.st_dev))
+		return;
+	file = fp_cache_add(whole->cache, fp_run_inside(run, host));
+	if (file && (file->kind == FP_CACHED_NEW || file->kind == FP_CACHED_OTHER)) {
+		file->key = fp_file_key(&stat);
+		file->kind = FP_CACHED_OTHER;
+		file->is_met = true;
+	}
 }
 
 /* A cache that cannot be written is none. */
@@ -534,9 +475,10 @@ static void keep(struct whole *whole, const char *path)
 
 	if (options->dry_run || options->no_cache_update)
 		return;
-	check_directories(whole);
-	if (whole->cache->is_changed && whole->cache->cache_path)
-		whole->cache->cache_key = key_of(whole, whole->cache->cache_path);
+	if (whole->cache->is_changed) {
+		note_runtime(whole);
+		fp_current_refresh(whole->run);
+	}
 	if (mark_kept(whole)) {
 		copy = fp_cache_copy(whole->cache);
 		if (copy &&
