@@ -99,6 +99,7 @@ lib_libfastprelink_a_SOURCES = \
 	lib/system/guard.h \
 	lib/system/internal.h \
 	lib/system/install.c \
+	lib/system/known.c \
 	lib/system/libraries.c \
 	lib/system/note.c \
 	lib/system/parallel.c \

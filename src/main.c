@@ -331,6 +331,25 @@ static int verify_all(struct fp_run *run, struct output *output)
 	return error;
 }
 
+/* A fp_known_visit. */
+static int say_known(const struct fp_known *known, void *context)
+{
+	struct output *output = context;
+
+	output_known(output, known);
+	return interrupted || output->failed ? -EINTR : 0;
+}
+
+static int print_cache(struct fp_run *run, struct output *output)
+{
+	struct fp_why why = { 0 };
+	int error = fp_run_each_known(run, say_known, output, &why);
+
+	if (error && error != -EINTR)
+		output_fatal(output, &why);
+	return error == -EINTR ? 0 : error;
+}
+
 static int run_action(struct fp_run *run, struct output *output, const struct options *options)
 {
 	static file_action *const actions[] = {
@@ -347,6 +366,8 @@ static int run_action(struct fp_run *run, struct output *output, const struct op
 		error = verify_all(run, output);
 	else if (options->action == ACTION_PRELINK)
 		error = prelink_all(run, output, options);
+	else if (options->action == ACTION_CACHE)
+		error = print_cache(run, output);
 	else if (options->action == ACTION_RELOCATE)
 		relocate_files(run, output, options);
 	else

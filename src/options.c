@@ -162,6 +162,8 @@ static enum options_result check_combinations(const struct raw *raw, size_t file
 		return wrong("--undo-output needs exactly one file");
 	if (raw->all && (file_count || raw->files_from))
 		return wrong("--all takes no files");
+	if (raw->print_cache && (file_count || raw->files_from || raw->all))
+		return wrong("--print-cache takes no files");
 	if (!raw->all && !file_count && !raw->files_from && !raw->print_cache)
 		return wrong("no files given");
 	if (raw->carrier && strcmp(raw->carrier, "auto") != 0 && strcmp(raw->carrier, "no") != 0)
@@ -207,12 +209,13 @@ static void fill(struct options *options, const struct raw *raw)
 {
 	bool digest = raw->md5 || raw->sha || raw->sha256;
 
-	options->action = raw->base       ? ACTION_RELOCATE
-			  : raw->undo     ? ACTION_UNDO
-			  : digest        ? ACTION_DIGEST
-			  : raw->verify   ? ACTION_VERIFY
-			  : raw->bindings ? ACTION_BINDINGS
-					  : ACTION_PRELINK;
+	options->action = raw->base          ? ACTION_RELOCATE
+			  : raw->undo        ? ACTION_UNDO
+			  : digest           ? ACTION_DIGEST
+			  : raw->verify      ? ACTION_VERIFY
+			  : raw->bindings    ? ACTION_BINDINGS
+			  : raw->print_cache ? ACTION_CACHE
+					     : ACTION_PRELINK;
 	options->digest = raw->md5 ? FP_DIGEST_MD5 : raw->sha ? FP_DIGEST_SHA1 : FP_DIGEST_SHA256;
 	options->all = raw->all;
 	options->verbose = raw->verbose;
@@ -221,7 +224,6 @@ static void fill(struct options *options, const struct raw *raw)
 	options->junit = raw->junit;
 	options->dereference = raw->dereference;
 	options->one_file_system = raw->one_file_system;
-	options->print_cache = raw->print_cache;
 	options->files_from = raw->files_from;
 	options->run.config = raw->config_file;
 	options->run.cache = raw->cache_file;

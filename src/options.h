@@ -15,6 +15,7 @@ enum action {
 	ACTION_DIGEST, /* check, and write a digest of the original */
 	ACTION_RELOCATE,
 	ACTION_BINDINGS, /* say what symbols bind to */
+	ACTION_CACHE,    /* say what the cache knows */
 };
 
 enum { OPTIONS_STRINGS = 14 };
@@ -28,7 +29,7 @@ struct options {
 	const char *undo_output; /* null: in place */
 	const char *junit;       /* report of a verification; null: none */
 	/* Which files, and what is known about them from earlier runs. */
-	bool dereference, one_file_system, print_cache;
+	bool dereference, one_file_system;
 	const char *files_from; /* null: not given */
 	char **excluded;        /* owned; patterns, ended by null; null: none */
 	uint64_t base;          /* of the first library, for ACTION_RELOCATE */

@@ -122,6 +122,31 @@ void output_library(const struct fp_library_result *result, void *context)
 		say_library(output, result);
 }
 
+void output_known(struct output *output, const struct fp_known *known)
+{
+	const char *kind = known->is_program ? "program" : "library", *what = "";
+	char text[2 * FP_WHY_DETAIL] = "";
+
+	if (output->options->json) {
+		say_json(output, record_known(output->options, known));
+		return;
+	}
+	if (known->why.reason)
+		text_reason(&known->why, text, sizeof(text));
+	if (known->base) {
+		say(output, "%s: %s, fixed at 0x%" PRIx64 ", room 0x%" PRIx64 "%s%s", known->path,
+		    kind, known->base, known->room, text[0] ? ": " : "", text);
+		return;
+	}
+	if (!known->is_judged)
+		what = known->is_program ? "to be looked at again" : "of no prelinked program";
+	else if (known->is_program)
+		what = known->why.reason ? "skipped" : "prelinked";
+	else
+		what = "floats";
+	say(output, "%s: %s, %s%s%s", known->path, kind, what, text[0] ? ": " : "", text);
+}
+
 void output_shifted(struct output *output, const char *file,
 		    const struct fp_relocate_result *result)
 {

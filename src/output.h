@@ -39,6 +39,8 @@ void output_content(struct output *output, const void *bytes, size_t size);
 /* What a symbol of the program FILE or its libraries binds to.  These lines are not flushed one by one: there are many. */
 void output_binding(struct output *output, const char *file,
 		    const struct fp_binding_result *result);
+/* What the cache knows of a file. */
+void output_known(struct output *output, const struct fp_known *known);
 void output_skipped(struct output *output, const char *file, const struct fp_why *why);
 
 /* True for a run over so many files that not each one gets a line, and the summary tells more. */

@@ -21,6 +21,7 @@ const char *record_action(const struct options *options)
 		[ACTION_PRELINK] = "prelink",   [ACTION_UNDO] = "undo",
 		[ACTION_VERIFY] = "verify",     [ACTION_DIGEST] = "digest",
 		[ACTION_RELOCATE] = "relocate", [ACTION_BINDINGS] = "bindings",
+		[ACTION_CACHE] = "cache",
 	};
 
 	return names[options->action];
@@ -80,6 +81,27 @@ json_t *record_library(const struct options *options, const struct fp_library_re
 	json_object_set_new(record, "original_size",
 			    json_integer((json_int_t)result->original_size));
 	json_object_set_new(record, "added_size", json_integer((json_int_t)result->added_size));
+	return record;
+}
+
+json_t *record_known(const struct options *options, const struct fp_known *known)
+{
+	const char *outcome = !known->is_judged    ? "unknown"
+			      : known->base        ? "fixed"
+			      : !known->is_program ? "floating"
+			      : known->why.reason  ? "skipped"
+						   : "prelinked";
+	json_t *record = record_file(options, known->path, outcome);
+
+	if (!record)
+		return NULL;
+	json_object_set_new(record, "kind", json_string(known->is_program ? "program" : "library"));
+	if (known->base) {
+		json_object_set_new(record, "base", json_integer((json_int_t)known->base));
+		json_object_set_new(record, "room", json_integer((json_int_t)known->room));
+	}
+	if (known->why.reason)
+		add_reason(record, &known->why);
 	return record;
 }
 

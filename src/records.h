@@ -24,6 +24,8 @@ json_t *record_digest(const struct options *options, const char *file, const cha
 json_t *record_binding(const struct options *options, const char *file,
 		       const struct fp_binding_result *result);
 
+json_t *record_known(const struct options *options, const struct fp_known *known);
+
 json_t *record_verified(const struct options *options, const char *file,
 			const struct fp_verify_result *result, const struct fp_why *why,
 			const char *other);

@@ -18,7 +18,9 @@ static void note_failure(struct output *output)
 /* Lines are flushed one by one, but for those of long lists: a reader sees each as soon as it is known. */
 static int end_line(const struct output *output)
 {
-	return output->options->action == ACTION_BINDINGS ? 0 : fflush(stdout);
+	enum action action = output->options->action;
+
+	return action == ACTION_BINDINGS || action == ACTION_CACHE ? 0 : fflush(stdout);
 }
 
 void say(struct output *output, const char *format, ...)

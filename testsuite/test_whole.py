@@ -714,6 +714,44 @@ def test_a_cache_without_the_path_of_ld_so_cache(system):
     system.right()
 
 
+# What it knows
+
+def printed(system, *options, **more):
+    return fastprelink(*system.words(), "-p", *options, **more)
+
+
+def test_what_the_cache_knows(system):
+    """One line for a file, in order; files are not looked at."""
+    paths_program(system)
+    system.host(f"{LATE}/libpath.so").unlink()
+    system.config(CONFIG + "float libone.so\n")
+    system.all("--fixed", "-m")
+    shutil.rmtree(system.host("/usr/bin"))
+    lines = printed(system).stdout.splitlines()
+    assert lines == sorted(lines, key=lambda line: line.split(":")[0])
+    for name in ANSWERS:
+        assert f"/usr/bin/{name}: program, prelinked" in lines
+    assert f"{library('three')}: library, fixed at {system.base(library('three')):#x}, room 0x" in "\n".join(lines)
+    assert any(line.startswith(f"{library('one')}: library, floats: ") and line.endswith("as configured") for line in lines)
+    assert any(line.startswith("/usr/bin/path: program, to be looked at again: ") and "libpath.so" in line for line in lines)
+
+
+def test_what_the_cache_knows_in_json(system):
+    system.all()
+    rows = {row["file"]: row for row in map(json.loads, printed(system, "--json").stdout.splitlines())}
+    assert rows["/usr/bin/one"] == {"file": "/usr/bin/one", "action": "cache", "outcome": "prelinked", "dry_run": False, "kind": "program"}
+    row = rows[library("one")]
+    assert (row["kind"], row["outcome"], row["base"]) == ("library", "fixed", system.base(library("one"))) and row["room"] >= 4096
+    assert rows["/" + LIBC]["outcome"] == "floating" and "carrier" in rows["/" + LIBC]["text"]
+
+
+def test_no_cache_to_print(system):
+    one_line(printed(system, status=2), system.cache, "No such file")
+    system.cache.write_bytes(b"FPCACHE\n" + bytes(24))
+    one_line(printed(system, status=2), system.cache, "not a cache of this release")
+    one_line(printed(system, "/usr/bin/one", status=2), "--print-cache takes no files")
+
+
 # Runs that end early
 
 def start(system):

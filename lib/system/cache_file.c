@@ -327,37 +327,63 @@ static void get_cache(struct reader *reader, struct fp_cache *cache)
 	}
 }
 
-struct fp_cache *fp_cache_read(const char *path, uint64_t environment)
+/* Whether BYTES are a whole cache, of ENVIRONMENT unless that is null, which is put into CACHE. */
+static bool parse(struct fp_cache *cache, const unsigned char *bytes, size_t size,
+		  const uint64_t *environment)
 {
-	struct fp_cache *cache = fp_cache_new(environment);
+	const unsigned char *body = bytes + sizeof(struct header);
+	struct reader reader = { .bytes = body, .arena = &cache->arena };
 	struct header header;
+
+	if (size < sizeof(header))
+		return false;
+	memcpy(&header, bytes, sizeof(header));
+	if (memcmp(header.magic, MAGIC, sizeof(header.magic)) != 0 ||
+	    (environment && header.environment != *environment) || header.size % 8 ||
+	    header.size != size - sizeof(header) ||
+	    header.checksum != fp_checksum((const uint64_t *)body, header.size / 8))
+		return false;
+	cache->environment = header.environment;
+	reader.size = header.size;
+	get_cache(&reader, cache);
+	return !reader.bad && members_are_libraries(cache);
+}
+
+int fp_cache_load(const char *path, const uint64_t *environment, struct fp_cache **ret_cache,
+		  struct fp_why *why)
+{
+	struct fp_cache *cache = fp_cache_new(0);
 	struct stat stat;
 	unsigned char *bytes = NULL;
 	size_t size = 0;
-	bool good = cache && lstat(path, &stat) == 0 && S_ISREG(stat.st_mode) &&
-		    stat.st_size <= MAX_SIZE &&
-		    fp_run_read_file(path, &bytes, &size, &stat, NULL) == 0 &&
-		    size >= sizeof(header);
+	int error = 0;
 
-	if (good) {
-		const unsigned char *body = bytes + sizeof(header);
-		struct reader reader = { .bytes = body, .arena = &cache->arena };
-
-		memcpy(&header, bytes, sizeof(header));
-		good = memcmp(header.magic, MAGIC, sizeof(header.magic)) == 0 &&
-		       header.environment == environment && header.size % 8 == 0 &&
-		       header.size == size - sizeof(header) &&
-		       header.checksum == fp_checksum((const uint64_t *)body, header.size / 8);
-		reader.size = header.size;
-		if (good)
-			get_cache(&reader, cache);
-		good = good && !reader.bad && members_are_libraries(cache);
-	}
+	if (!cache)
+		error = fp_why_system(why, ENOMEM, path, "read");
+	else if (lstat(path, &stat) != 0)
+		error = fp_why_system(why, errno, path, "stat");
+	else if (!S_ISREG(stat.st_mode))
+		error = fp_why_set(why, FP_REASON_NOT_REGULAR, path, "%s", "");
+	else if (stat.st_size > MAX_SIZE)
+		error = fp_why_set(why, FP_REASON_MALFORMED, path, "too large for a cache");
+	else
+		error = fp_run_read_file(path, &bytes, &size, &stat, why);
+	if (!error && !parse(cache, bytes, size, environment))
+		error = fp_why_set(why, FP_REASON_MALFORMED, path, "not a cache of this release");
 	free(bytes);
-	if (good) {
-		cache->is_changed = false;
-		return cache;
+	if (error) {
+		fp_cache_free(cache);
+		return error;
 	}
-	fp_cache_free(cache);
-	return fp_cache_new(environment);
+	cache->is_changed = false;
+	*ret_cache = cache;
+	return 0;
+}
+
+struct fp_cache *fp_cache_read(const char *path, uint64_t environment)
+{
+	struct fp_cache *cache;
+
+	return fp_cache_load(path, &environment, &cache, NULL) == 0 ? cache
+								    : fp_cache_new(environment);
 }

@@ -2,6 +2,7 @@
 #ifndef FP_SYSTEM_INTERNAL_H
 #define FP_SYSTEM_INTERNAL_H
 
+#include <limits.h>
 #include <sys/stat.h>
 
 #include "../graph/closure.h"
@@ -25,6 +26,10 @@ struct fp_run {
 
 /* Reads the configuration, once, and lets it decide what the options leave open.  Reason: FP_REASON_BAD_CONFIGURATION. */
 int fp_run_configure(struct fp_run *run, struct fp_why *why);
+
+/* Where the cache is, on the host.  That of another root is kept outside of it: what is in there would not be the same in two copies.
+   Returns 0 or -ENAMETOOLONG. */
+int fp_run_cache_path(const struct fp_run *run, char ret_path[PATH_MAX]);
 
 /* PATH as seen inside the root: names may be given with the root's prefix or without it. */
 const char *fp_run_inside(const struct fp_run *run, const char *path);

@@ -131,6 +131,23 @@ struct fp_request {
 int fp_run_prelink(struct fp_run *run, const struct fp_request *request, fp_program_visit *visit,
 		   void *context, struct fp_why *why);
 
+/* What the cache knows of one file. */
+struct fp_known {
+	const char *
+		path; /* inside the root; of libraries also the names under which ld.so finds them */
+	bool is_program; /* otherwise a library */
+	bool is_judged; /* false: a program that the next run looks at again, or a library that none loads that is prelinked */
+	uint64_t base, room; /* of a fixed library, bytes; 0: it floats */
+	struct fp_why why;   /* why the program is not prelinked, or the library floats */
+};
+
+/* Returns 0 to go on. */
+typedef int fp_known_visit(const struct fp_known *known, void *context);
+
+/* Calls VISIT for every program and library that the cache of RUN knows, in byte order of their paths, without a look at the files; stops
+   when VISIT returns non-zero and returns that.  A cache that is missing or damaged is an error. */
+int fp_run_each_known(struct fp_run *run, fp_known_visit *visit, void *context, struct fp_why *why);
+
 /* What was done about the carrier and the runtime so far. */
 const struct fp_carrier_result *fp_run_carrier(const struct fp_run *run);
 
@@ -191,7 +208,7 @@ enum fp_verified {
 struct fp_verify_result {
 	enum fp_verified kind;
 	bool prelinked;
-	bool intact;      /* of what is prelinked: it is what was written, and its original can be restored */
+	bool intact; /* of what is prelinked: it is what was written, and its original can be restored */
 	bool accelerated; /* a program that starts so */
 	/* There is a reason, and it is none to complain: a program that a run would leave as it is. */
 	bool left_alone;

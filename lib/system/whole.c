@@ -22,8 +22,6 @@
 #include "scan.h"
 #include "select.h"
 
-#define CACHE_DIRECTORY "/var/cache/fastprelink"
-
 struct whole {
 	struct fp_run *run;
 	const struct fp_request *request;
@@ -74,25 +72,6 @@ static uint64_t environment(struct fp_run *run)
 	hash = mix_text(hash, run->runtime);
 	hash = mix_file(hash, run, "/etc/ld.so.preload");
 	return fp_mix(hash, fp_loader_machine(run->loader));
-}
-
-/* Where the cache is.  That of another root is kept outside of it: what is in there would not be the same in two copies. */
-static int cache_path(const struct fp_run *run, char ret_path[PATH_MAX])
-{
-	char *real;
-	int length;
-
-	if (run->options.cache)
-		length = snprintf(ret_path, PATH_MAX, "%s", run->options.cache);
-	else if (!run->root)
-		length = snprintf(ret_path, PATH_MAX, CACHE_DIRECTORY "/system");
-	else {
-		real = realpath(run->root, NULL);
-		length = snprintf(ret_path, PATH_MAX, CACHE_DIRECTORY "/root-%016llx",
-				  (unsigned long long)mix_text(0, real ? real : run->root));
-		free(real);
-	}
-	return length > 0 && length < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
 /* Selection */
@@ -503,7 +482,7 @@ int fp_run_whole(struct fp_run *run, const struct fp_request *request, fp_progra
 	if (request->all && !directories)
 		return fp_why_set(why, FP_REASON_BAD_CONFIGURATION, run->root,
 				  "no directory is configured");
-	if (cache_path(run, path) != 0)
+	if (fp_run_cache_path(run, path) != 0)
 		return fp_why_system(why, ENAMETOOLONG, run->options.cache, "read");
 	whole.cache = anew ? fp_cache_new(environment(run)) : fp_cache_read(path, environment(run));
 	run->cache = whole.cache;
