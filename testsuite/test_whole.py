@@ -787,3 +787,53 @@ def test_a_run_that_ends_early(system, number, first):
         system.all()
         system.right()
         system.settled()
+
+
+def counted(log):
+    return sum(" = " in line for line in log.read_text().splitlines())
+
+
+def test_a_run_that_is_interrupted_at_every_stage(system):
+    """What it has noted by then leaves nothing out."""
+    other, log = paths_program(system), system.cache.with_suffix(".log")
+    system.all()
+    strace = [need.tool("strace"), "-f", "-qq", "-o", log, "-e", "trace=openat"]
+    command = [build.TOOL, *system.words(*FIX), "-a", f"--runtime-source={build.RUNTIME}"]
+    affinity = {"preexec_fn": lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})}
+    numbers, total, when = iter(range(100, 200)), None, 1
+    while total is None or when < total:
+        system.replace("common", next(numbers))
+        install(other, system.host(f"{EARLY}/libpath.so"))
+        system.answers["/usr/bin/path"] = "2\n"
+        inject = ["-e", f"inject=openat:signal=INT:when={when}"] if total else []
+        run([*strace, *inject, *command], **affinity)
+        total = total or counted(log)
+        when += max(1, total // 16)
+        system.all()
+        system.right()
+        system.settled()
+        system.host(f"{EARLY}/libpath.so").unlink()
+        system.answers["/usr/bin/path"] = "1\n"
+        system.all()
+
+
+def test_two_runs_at_once(system):
+    """Neither fails, and the next one completes what they left to each other."""
+    for number in range(200, 206):
+        system.replace("common", number)
+        for process in [start(system), start(system)]:
+            assert process.wait() in (0, 1)
+        for name, answer in system.answers.items():
+            assert system.root.run(name).stdout == answer
+        system.all()
+        system.right()
+        system.settled()
+
+
+def test_a_library_is_told_of_once(system):
+    """Whatever its names."""
+    main = build.compile_c(MAIN.format("three"), "three-too", ["-fPIE", "-pie", f"-Wl,-rpath,{LIBDIR}"], [compiled("three")])
+    install(main, system.host("/usr/bin/three-too"))
+    for _ in range(2):
+        rows = [json.loads(line) for line in system.all("--fixed", "--json").stdout.splitlines()]
+        assert sum(row.get("file", "").endswith("/libthree.so") for row in rows) == 1

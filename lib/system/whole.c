@@ -320,13 +320,46 @@ static int plan(struct whole *whole, struct fp_why *why)
 	return error;
 }
 
+static void take_why(const struct fp_cached_file *file, struct fp_why *ret_why)
+{
+	ret_why->reason = file->reason;
+	ret_why->error = file->error;
+	snprintf(ret_why->file, sizeof(ret_why->file), "%s", file->why_file ?: "");
+	snprintf(ret_why->detail, sizeof(ret_why->detail), "%s", file->detail ?: "");
+}
+
+/* Tells of the libraries that are used, once each, under the first of their names; those that the batch places report themselves. */
+static int tell_libraries(struct whole *whole, struct fp_library_result *library)
+{
+	const struct fp_run *run = whole->run;
+	struct fp_strmap told = { 0 };
+	int error = 0;
+
+	for (size_t i = 0; i < whole->cache->file_count && !error; i++) {
+		struct fp_cached_file *file = whole->cache->files[i];
+		const char *host = file->is_placed && file->is_used
+					   ? fp_loader_resolve(run->loader, file->path)
+					   : NULL;
+
+		if (!host || fp_strmap_get(&told, host) ||
+		    (whole->batch && fp_placing_find(run->placing, host)))
+			continue;
+		error = fp_strmap_put(&told, host, file);
+		library->path = file->path;
+		library->base = file->base;
+		take_why(file, &library->why);
+		if (!error)
+			run->options.on_library(library, run->options.visit_context);
+	}
+	fp_strmap_free(&told);
+	return error;
+}
+
 /* Tells of the programs, and of the libraries, that are not in the batch. */
 static int tell_unaffected(struct whole *whole)
 {
-	const struct fp_run_options *options = &whole->run->options;
-	struct fp_why *why = calloc(1, sizeof(*why));
-	const struct fp_placed *placed;
-	int result = why ? 0 : -ENOMEM;
+	struct fp_library_result library = { .outcome = FP_OUTCOME_UNCHANGED };
+	int result = 0;
 
 	for (size_t i = 0; i < whole->program_count && !result; i++) {
 		struct fp_cached_file *program = whole->programs[i];
@@ -336,35 +369,11 @@ static int tell_unaffected(struct whole *whole)
 			continue;
 		for (uint32_t m = 0; m < program->member_count && !program->reason; m++)
 			whole->cache->files[program->members[m]]->is_used = true;
-		why->reason = program->reason;
-		why->error = program->error;
-		snprintf(why->file, sizeof(why->file), "%s", program->why_file ?: "");
-		snprintf(why->detail, sizeof(why->detail), "%s", program->detail ?: "");
-		result = whole->visit(program->path, &program->result, why, whole->context);
+		take_why(program, &library.why);
+		result =
+			whole->visit(program->path, &program->result, &library.why, whole->context);
 	}
-	/* Those that the batch places report themselves. */
-	for (size_t i = 0; whole->batch && (placed = fp_placing_at(whole->run->placing, i)); i++) {
-		struct fp_cached_file *file = fp_cache_find(whole->cache, placed->name);
-
-		if (file)
-			file->is_used = false;
-	}
-	for (size_t i = 0; i < whole->cache->file_count && !result && options->on_library; i++) {
-		const struct fp_cached_file *file = whole->cache->files[i];
-		struct fp_library_result library = { .path = file->path,
-						     .outcome = FP_OUTCOME_UNCHANGED,
-						     .base = file->base };
-
-		if (!file->is_placed || !file->is_used)
-			continue;
-		library.why.reason = file->reason;
-		library.why.error = file->error;
-		snprintf(library.why.file, sizeof(library.why.file), "%s", file->why_file ?: "");
-		snprintf(library.why.detail, sizeof(library.why.detail), "%s", file->detail ?: "");
-		options->on_library(&library, options->visit_context);
-	}
-	free(why);
-	return result;
+	return !result && whole->run->options.on_library ? tell_libraries(whole, &library) : result;
 }
 
 /* Whether the cache knows programs that are not there any more: one may have been exposed. */
