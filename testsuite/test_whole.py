@@ -245,11 +245,11 @@ def test_another_answer_of_ld_so_cache(system):
     system.settled()
 
 
-def test_an_exposed_program_comes_and_goes(system):
+@pytest.mark.parametrize("gone", ["removed", "script"])
+def test_an_exposed_program_comes_and_goes(system, gone):
     """What it loads floats as long as it is there, and the programs that load the same are right at every time."""
     system.all(*AS_CONFIGURED)
-    bases = {name: system.base(library(name)) for name in LIBRARIES}
-    assert all(bases.values())
+    assert all(system.base(library(name)) for name in LIBRARIES)
     exposed = system.host("/usr/sbin/exposed")
     install(program("two"), exposed)
     exposed.chmod(0o4755)
@@ -259,6 +259,9 @@ def test_an_exposed_program_comes_and_goes(system):
         system.right()
     system.settled(*AS_CONFIGURED)
     exposed.unlink()
+    if gone == "script":
+        exposed.write_text("#!/bin/sh\n")
+        exposed.chmod(0o755)
     system.all(*AS_CONFIGURED)
     assert all(system.base(library(name)) for name in LIBRARIES)
     system.right()
@@ -619,8 +622,7 @@ def test_the_same_bytes_in_two_roots(system, tmp_path, options):
     with Root(tmp_path / "other") as other:
         twin = filled(other)
         system.all(*options)
-        first = os.sched_getaffinity(0)
-        twin.all(*options, preexec_fn=lambda: os.sched_setaffinity(0, {min(first)}))
+        twin.all(*options, preexec_fn=one_processor)
         found = [{os.path.relpath(path, each.root.path): digest for path, digest in each.root.digests().items()
                   if "ld.so.cache" not in path} for each in (system, twin)]
         assert found[0] == found[1]
@@ -754,9 +756,13 @@ def test_no_cache_to_print(system):
 
 # Runs that end early
 
+def one_processor():
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
 def start(system):
     return subprocess.Popen([str(word) for word in [build.TOOL, *system.words(*FIX), "-a", f"--runtime-source={build.RUNTIME}"]],
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}))
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=one_processor)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill", "interrupt"])
@@ -799,14 +805,13 @@ def test_a_run_that_is_interrupted_at_every_stage(system):
     system.all()
     strace = [need.tool("strace"), "-f", "-qq", "-o", log, "-e", "trace=openat"]
     command = [build.TOOL, *system.words(*FIX), "-a", f"--runtime-source={build.RUNTIME}"]
-    affinity = {"preexec_fn": lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})}
     numbers, total, when = iter(range(100, 200)), None, 1
     while total is None or when < total:
         system.replace("common", next(numbers))
         install(other, system.host(f"{EARLY}/libpath.so"))
         system.answers["/usr/bin/path"] = "2\n"
         inject = ["-e", f"inject=openat:signal=INT:when={when}"] if total else []
-        run([*strace, *inject, *command], **affinity)
+        run([*strace, *inject, *command], preexec_fn=one_processor)
         total = total or counted(log)
         when += max(1, total // 16)
         system.all()
@@ -837,3 +842,100 @@ def test_a_library_is_told_of_once(system):
     for _ in range(2):
         rows = [json.loads(line) for line in system.all("--fixed", "--json").stdout.splitlines()]
         assert sum(row.get("file", "").endswith("/libthree.so") for row in rows) == 1
+
+
+class Changes:
+    """Things that happen to a system; each returns the names that a package manager would tell."""
+
+    def __init__(self, system, seed):
+        self.system, self.random = system, random.Random(seed)
+        self.other = paths_program(system)
+        self.count = 0
+
+    def any(self):
+        changes = [getattr(self, name) for name in sorted(dir(self)) if name.startswith("change_")]
+        return self.random.choice(changes)()
+
+    def change_a_library(self):
+        self.count += 1
+        name = self.random.choice(sorted(LIBRARIES))
+        self.system.replace(name, 1000 + self.count)
+        # Programs of other names show what the ones that they are copies of do.
+        for path in self.system.answers:
+            if "/copy-" in path:
+                self.system.answers[path] = self.system.answers["/usr/bin/" + path.rsplit("-", 1)[1]]
+        return [library(name)]
+
+    def change_a_program(self):
+        name = self.random.choice(sorted(ANSWERS))
+        install(program(name), self.system.host(f"/usr/bin/{name}"))
+        return [f"/usr/bin/{name}"]
+
+    def change_number_of_programs(self):
+        path = f"/usr/bin/copy-{self.random.choice(sorted(ANSWERS))}"
+        if self.system.answers.pop(path, None):
+            self.system.host(path).unlink()
+        else:
+            name = path.rsplit("-", 1)[1]
+            install(program(name), self.system.host(path))
+            self.system.answers[path] = self.system.answers[f"/usr/bin/{name}"]
+        return [path]
+
+    def change_search(self):
+        path = f"{EARLY}/libpath.so"
+        if self.system.host(path).exists():
+            self.system.host(path).unlink()
+            self.system.answers["/usr/bin/path"] = "1\n"
+        else:
+            install(self.other, self.system.host(path))
+            self.system.answers["/usr/bin/path"] = "2\n"
+        return [path]
+
+    def change_exposure(self):
+        path = f"/usr/sbin/exposed-{self.random.choice(sorted(ANSWERS))}"
+        if self.system.host(path).exists():
+            self.system.host(path).unlink()
+        else:
+            install(program(path.rsplit("-", 1)[1]), self.system.host(path))
+            self.system.host(path).chmod(0o4755)
+        return [path]
+
+    def change_by_hand(self):
+        path = self.random.choice([*PROGRAMS, *map(library, sorted(LIBRARIES)), "/" + LIBC])
+        self.system.root.undo(path, status=None)
+        return [path]
+
+    def change_nothing(self):
+        return []
+
+    def change_the_carrier(self):
+        copy = self.system.cache.with_suffix(".libc")
+        if not copy.exists():
+            shutil.copy(self.system.root.outside(LIBC), copy)
+        install(copy, self.system.root.libc)
+        return ["/" + LIBC]
+
+    def guarded(self):
+        exposed = {name for name in ANSWERS if self.system.host(f"/usr/sbin/exposed-{name}").exists()}
+        return exposed | {LIBRARIES[name][1] for name in exposed if LIBRARIES[name][1]}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_many_changes(system, seed):
+    """Whatever happens, in whatever order, and however the runs are told: all is right after each run."""
+    changes = Changes(system, seed)
+    for _ in range(25):
+        told = [name for _ in range(changes.random.choice([1, 1, 2, 4])) for name in changes.any()]
+        if changes.random.random() < 0.2:
+            process = start(system)
+            time.sleep(changes.random.random() / 20)
+            process.send_signal(changes.random.choice([signal.SIGKILL, signal.SIGINT]))
+            process.wait()
+        if changes.random.random() < 0.5:
+            system.all(*AS_CONFIGURED)
+        else:
+            system.changed(told, *AS_CONFIGURED)
+        system.right()
+        assert {name for name in LIBRARIES if not system.base(library(name))} == changes.guarded()
+    system.all(*AS_CONFIGURED)
+    system.settled(*AS_CONFIGURED)

@@ -29,6 +29,7 @@ struct whole {
 	struct fp_guard *guard;           /* null: not needed yet */
 	struct fp_cached_file **programs; /* of the system, in the order in which they were met */
 	size_t program_count, program_space;
+	bool some_gone;     /* what was a program is none any more */
 	const char **paths; /* of the batch */
 	size_t path_count;
 	struct fp_batch *batch;
@@ -140,6 +141,8 @@ static int meet(const struct fp_selected *selected, void *context)
 	if (!file)
 		return -ENOMEM;
 	if (file->kind == FP_CACHED_NEW || !fp_file_key_same(&file->key, &key)) {
+		whole->some_gone |=
+			file->kind == FP_CACHED_PROGRAM && selected->kind != FP_SELECT_PROGRAM;
 		fp_cached_reset(file);
 		file->key = key;
 		file->kind = as_cached(selected->kind);
@@ -376,17 +379,16 @@ static int tell_unaffected(struct whole *whole)
 	return !result && whole->run->options.on_library ? tell_libraries(whole, &library) : result;
 }
 
-/* Whether the cache knows programs that are not there any more: one may have been exposed. */
+/* Whether a program that the cache knows is gone: it may have been an exposed one. */
 static bool some_are_gone(struct whole *whole)
 {
-	for (size_t i = 0; i < whole->cache->file_count; i++) {
+	for (size_t i = 0; i < whole->cache->file_count && !whole->some_gone; i++) {
 		const struct fp_cached_file *file = whole->cache->files[i];
 
-		if (file->kind == FP_CACHED_PROGRAM && !file->is_met &&
-		    !fp_current_key(whole->run, file->path).inode)
-			return true;
+		whole->some_gone = file->kind == FP_CACHED_PROGRAM && !file->is_met &&
+				   !fp_current_key(whole->run, file->path).inode;
 	}
-	return false;
+	return whole->some_gone;
 }
 
 static bool has_prelinked(const struct whole *whole)
