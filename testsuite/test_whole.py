@@ -317,6 +317,38 @@ def test_a_carrier_that_is_not_to_be_touched(system, how):
     assert "0 prelinked" in done.stdout and "libc.so.6" in done.stdout + done.stderr
 
 
+def test_a_carrier_that_has_its_stub_already(system):
+    """It serves though the configuration does not cover it, nor ld.so; and that affects nobody again and again."""
+    system.all()
+    system.config("-l /usr/bin\nmin-saved-us 0\n")
+    system.add("three")
+    for _ in range(2):
+        system.all()
+        system.right()
+    system.settled()
+    new = system.add("three", "/usr/bin/three-newer")
+    assert system.touched(system.all) == {new}
+
+
+def test_a_configured_directory_that_appears(system):
+    """What is in it is covered from then on."""
+    paths_program(system)
+    system.config("-l /usr/{bin,lib64,alias}\n-l /usr/lib/x86_64-linux-gnu\nmin-saved-us 0\n")
+    system.all()
+    assert not system.base(f"{LATE}/libpath.so")
+    system.host("/usr/alias").symlink_to(LATE)
+    system.all()
+    assert system.base(f"{LATE}/libpath.so")
+    system.right()
+    system.settled()
+    before = files.identity(system.host(f"{LATE}/libpath.so"))
+    system.host("/usr/alias").unlink()
+    system.all()
+    assert files.identity(system.host(f"{LATE}/libpath.so")) == before
+    system.right()
+    system.settled()
+
+
 def test_libraries_alone(system):
     """--libs-only gives them their places; the next run does the programs."""
     touched = system.root.digests()
