@@ -30,7 +30,7 @@ def test_help_fits_one_screen():
     assert fastprelink("-?").stdout == done.stdout and fastprelink("--usage").stdout
 
 
-@pytest.mark.parametrize("arguments", [[], ["--no-such-option", "x"], ["-o", "out", "file"], ["-u"], ["-y"], ["-a"],
+@pytest.mark.parametrize("arguments", [[], ["--no-such-option", "x"], ["-o", "out", "file"], ["-u"], ["-y"],
                                        ["-y", "-u", "file"], ["-u", "-a", "-o", "out"], ["--carrier=maybe", "file"],
                                        ["--root"]], ids=" ".join)
 def test_wrong_usage(arguments):

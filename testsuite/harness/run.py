@@ -54,6 +54,9 @@ def run(command, env=None, timeout=120, **options):
 
 def fastprelink(*arguments, status=0, env=None, timeout=300, **options):
     """Runs the command; STATUS is the exit status it must have (None: any but a crash)."""
+    words = {str(word).split("=")[0] for word in arguments}
+    # A run over a system is one over a root, and keeps what it finds out to itself.
+    assert "-a" not in words or words & {"-u", "-y", "-n"} or {"--root", "-C"} <= words or status == 2, arguments
     env = {"FASTPRELINK_RUNTIME_SOURCE": str(build.RUNTIME), **(env or {})}
     done = run([build.TOOL, *arguments], env=env, timeout=timeout, **options)
     assert done.status in ((0, 1, 2) if status is None else (status,)), done
