@@ -42,6 +42,18 @@ def test_whole_life(sandbox):
     assert sandbox.digests() == original
 
 
+def test_undo_passes_over_what_a_killed_run_left(sandbox):
+    """A file, or a directory in which a carrier was tried: who writes there next may take it away at any time."""
+    sandbox.prelink("/usr/bin/prog")
+    left = sandbox.host(f"{LIBDIR}/.#fastprelink.abcdef")
+    left.mkdir()
+    shutil.copy2(sandbox.host("/usr/bin/prog"), left / "libc.so.6")
+    shutil.copy2(sandbox.host("/usr/bin/prog"), sandbox.host("/usr/bin/.#fastprelink.ghijkl"))
+    done = sandbox.undo()
+    assert ".#fastprelink" not in done.stdout and not sandbox.host("/usr/bin/.#fastprelink.ghijkl").exists()
+    assert (left / "libc.so.6").exists()
+
+
 def test_name_with_the_root_in_front(sandbox):
     sandbox.prelink(sandbox.host("/usr/bin/prog"))
     sandbox.run_fast("/usr/bin/prog")

@@ -90,11 +90,16 @@ static bool ignores_data(const char *name, void *context)
 	return is_data(name);
 }
 
-/* As ignores_data, and what a killed run left, which is never loaded. */
+/* What a killed run left; it is never loaded, and the next run that writes there may remove it at any time. */
+static bool ignores_left_over(const char *name, void *context)
+{
+	(void)context;
+	return strncmp(name, FP_TEMPORARY_PREFIX, strlen(FP_TEMPORARY_PREFIX)) == 0;
+}
+
 static bool ignores_unlikely(const char *name, void *context)
 {
-	return strncmp(name, FP_TEMPORARY_PREFIX, strlen(FP_TEMPORARY_PREFIX)) == 0 ||
-	       ignores_data(name, context);
+	return ignores_left_over(name, context) || ignores_data(name, context);
 }
 
 static int scan_executable(struct fp_walk *walk, int parent, const char *name, const char *path,
@@ -118,7 +123,10 @@ static bool enters(const char *path, void *context)
 		"share/icons", "share/info", "share/locale", "share/man",   "share/zoneinfo",
 	};
 	const struct scan *scan = context;
+	const char *slash = strrchr(path, '/');
 
+	if (slash && ignores_left_over(slash + 1, NULL))
+		return false;
 	path += scan->root_length;
 	path += strspn(path, "/");
 	if (!scan->skips_data || strncmp(path, "usr/", 4) != 0)
@@ -295,7 +303,9 @@ int fp_scan_prelinked(const char *root, fp_scan_visit *visit, void *context)
 {
 	struct prelinked_scan prelinked = { visit, context };
 	struct scan scan = { .visit = visit_prelinked, .context = &prelinked };
-	const struct fp_walk_rules rules = { .file = scan_elf, .enters = enters, .context = &scan };
+	const struct fp_walk_rules rules = {
+		.file = scan_elf, .ignores = ignores_left_over, .enters = enters, .context = &scan
+	};
 
 	return scan_system(&rules, &scan, root);
 }
