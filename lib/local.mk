@@ -4,6 +4,8 @@ noinst_LIBRARIES += lib/libfastprelink.a
 lib_libfastprelink_a_SOURCES = \
 	lib/arena.c \
 	lib/arena.h \
+	lib/bind/answers.c \
+	lib/bind/answers.h \
 	lib/bind/bind.c \
 	lib/bind/bind.h \
 	lib/bind/lookup.c \

@@ -3,7 +3,8 @@
    Theory of operation.  At start every object has one scope: the global one, the closure in breadth-first
    order; an object with DF_SYMBOLIC searches itself before it (glibc elf/dl-load.c, elf/dl-lookup.c).  So for nearly all
    references the answer depends on name, version and look-up class only, and is remembered under these three: a
-   closure asks for each C++ symbol a dozen times.  Only definitions of STB_GNU_UNIQUE symbols depend on the order of the
+   closure asks for each C++ symbol a dozen times; and what one closure has found the next ones need not look for (answers.h).
+   Only definitions of STB_GNU_UNIQUE symbols depend on the order of the
    questions: the first definition that is found for a name is everybody's from then on. */
 #include "bind.h"
 
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "answers.h"
 #include "lookup.h"
 #include "scope.h"
 
@@ -44,11 +46,16 @@ struct fp_binder {
 	struct fp_scope_index
 		*index;      /* of the scope; null: not worth it yet, or there can be none */
 	size_t symbol_count; /* that it has or would have; 0: there can be none */
-	size_t asked;        /* objects asked without it */
+	size_t asked;        /* objects asked without it; a guess at first */
+	uint32_t *members; /* by the number of an object: its index in the scope plus 1; 0: it is not there */
+	uint32_t number_count;
 	struct table memos, uniques;
 };
 
-enum { FIRST_CAPACITY = 1024 };
+enum {
+	FIRST_CAPACITY = 1024,
+	USUALLY_ASKED = 8, /* objects, for a reference, without an index */
+};
 
 static bool is_program(const struct fp_closure *closure, size_t index)
 {
@@ -65,6 +72,23 @@ static bool is_needed(const struct fp_closure *closure, size_t index)
 	return false;
 }
 
+/* The objects that will be asked without an index. */
+static size_t guess_asked(const struct fp_closure *closure)
+{
+	size_t references = 0;
+
+	for (size_t i = 0; i < closure->count; i++) {
+		const struct fp_object *object = closure->members[i].object;
+
+		if (i > 0 && closure->alone)
+			break;
+		references += object->rela.count - object->relative_count;
+		if (fp_object_binds_now(object))
+			references += object->jmprel.count;
+	}
+	return references * USUALLY_ASKED;
+}
+
 int fp_binder_new(const struct fp_closure *closure, struct fp_binder **ret_binder,
 		  struct fp_why *why)
 {
@@ -78,14 +102,24 @@ int fp_binder_new(const struct fp_closure *closure, struct fp_binder **ret_binde
 	binder->uniques.entries = calloc(FIRST_CAPACITY, sizeof(struct unique));
 	binder->uniques.capacity = FIRST_CAPACITY;
 	binder->scope = calloc(closure->count, sizeof(size_t));
-	if (!binder->memos.entries || !binder->uniques.entries || !binder->scope) {
+	for (size_t i = 0; i < closure->count; i++)
+		if (closure->members[i].object->number >= binder->number_count)
+			binder->number_count = closure->members[i].object->number + 1;
+	binder->members = calloc(binder->number_count, sizeof(*binder->members));
+	if (!binder->memos.entries || !binder->uniques.entries || !binder->scope ||
+	    !binder->members) {
 		fp_binder_free(binder);
 		return fp_why_system(why, ENOMEM, closure->members[0].name, "bind");
 	}
-	for (size_t i = 0; i < closure->count; i++)
-		if (!closure->members[i].is_loader || is_needed(closure, i))
-			binder->scope[binder->scope_count++] = i;
+	for (size_t i = 0; i < closure->count; i++) {
+		if (closure->members[i].is_loader && !is_needed(closure, i))
+			continue;
+		binder->scope[binder->scope_count++] = i;
+		binder->members[closure->members[i].object->number] = (uint32_t)i + 1;
+	}
+	binder->members[0] = 0;
 	binder->symbol_count = fp_scope_symbols(closure, binder->scope, binder->scope_count);
+	binder->asked = guess_asked(closure);
 	*ret_binder = binder;
 	return 0;
 }
@@ -97,6 +131,7 @@ void fp_binder_free(struct fp_binder *binder)
 	free(binder->memos.entries);
 	free(binder->uniques.entries);
 	free(binder->scope);
+	free(binder->members);
 	fp_scope_index_free(binder->index);
 	free(binder);
 }
@@ -309,6 +344,37 @@ static bool is_warned_about(const struct fp_closure *closure, size_t holder,
 	       query->reference->st_shndx == SHN_UNDEF && query->reference->st_value != 0;
 }
 
+/* What the reference of HOLDER bound to in another closure, where that is certain to be right in this one too. */
+static bool find_answer(struct fp_binder *binder, const struct fp_object *holder,
+			uint32_t symbol, struct fp_binding *ret_binding)
+{
+	const struct fp_closure *closure = binder->closure;
+	uint32_t number, index, member;
+
+	if (!fp_answers_find(holder, symbol, &number, &index) ||
+	    number >= binder->number_count || !binder->members[number] || !use_index(binder))
+		return false;
+	member = binder->members[number] - 1;
+	if (fp_scope_is_shared(binder->index, member, index))
+		return false;
+	*ret_binding = (struct fp_binding){ .bound = FP_BOUND_SYMBOL,
+					    .object = member,
+					    .symbol = &closure->members[member].object->symtab[index] };
+	return true;
+}
+
+/* Unique symbols depend on what was asked before; canonical PLT addresses are not found by every class of look-up. */
+static void note_answer(const struct fp_binder *binder, struct fp_object *holder, uint32_t symbol,
+			const struct fp_binding *binding)
+{
+	const struct fp_object *definer = binder->closure->members[binding->object].object;
+
+	if (ELF64_ST_BIND(binding->symbol->st_info) != STB_GNU_UNIQUE &&
+	    binding->symbol->st_shndx != SHN_UNDEF)
+		fp_answers_note(holder, symbol, definer,
+				(uint32_t)(binding->symbol - definer->symtab));
+}
+
 const struct fp_version *fp_bind_version(const struct fp_object *object, uint32_t symbol)
 {
 	const struct fp_version *version =
@@ -317,10 +383,11 @@ const struct fp_version *fp_bind_version(const struct fp_object *object, uint32_
 	return version && version->hash ? version : NULL;
 }
 
-int fp_bind(struct fp_binder *binder, size_t holder, uint32_t symbol, uint8_t lookup_class,
-	    struct fp_binding *ret_binding)
+/* As fp_bind; IS_LAZY: as fp_bind_lazy. */
+static int bind(struct fp_binder *binder, size_t holder, uint32_t symbol, uint8_t lookup_class,
+		bool is_lazy, struct fp_binding *ret_binding)
 {
-	const struct fp_object *object = binder->closure->members[holder].object;
+	struct fp_object *object = binder->closure->members[holder].object;
 	const Elf64_Sym *reference = &object->symtab[symbol];
 	/* The program is not mapped by ld.so, which is what makes an object symbolic (elf/dl-load.c). */
 	bool symbolic = !is_program(binder->closure, holder) && (object->flags & DF_SYMBOLIC),
@@ -335,13 +402,16 @@ int fp_bind(struct fp_binder *binder, size_t holder, uint32_t symbol, uint8_t lo
 						    .symbol = reference };
 		return 0;
 	}
+	own = symbolic || ELF64_ST_VISIBILITY(reference->st_other) == STV_PROTECTED ||
+	      is_program(binder->closure, holder);
+	if (!own && !(lookup_class & FP_CLASS_COPY) &&
+	    find_answer(binder, object, symbol, ret_binding))
+		return 0;
 	query = (struct fp_query){ .name = object->strtab + reference->st_name,
 				   .reference = reference,
 				   .lookup_class = lookup_class };
 	query.gnu_hash = fp_gnu_hash(query.name);
 	query.version = fp_bind_version(object, symbol);
-	own = symbolic || ELF64_ST_VISIBILITY(reference->st_other) == STV_PROTECTED ||
-	      is_program(binder->closure, holder);
 	if (!own) {
 		error = grow_memos(&binder->memos);
 		if (error)
@@ -370,7 +440,9 @@ int fp_bind(struct fp_binder *binder, size_t holder, uint32_t symbol, uint8_t lo
 		ret_binding->bound = FP_BOUND_NOTHING;
 	if (ret_binding->bound != FP_BOUND_SYMBOL)
 		return 0;
-	if (ELF64_ST_BIND(ret_binding->symbol->st_info) == STB_GNU_UNIQUE) {
+	if (!own && !(lookup_class & FP_CLASS_COPY))
+		note_answer(binder, object, symbol, ret_binding);
+	if (ELF64_ST_BIND(ret_binding->symbol->st_info) == STB_GNU_UNIQUE && !is_lazy) {
 		error = bind_unique(binder, &query, ret_binding);
 		if (error)
 			return error;
@@ -381,4 +453,16 @@ int fp_bind(struct fp_binder *binder, size_t holder, uint32_t symbol, uint8_t lo
 			ret_binding->bound = FP_BOUND_DISPUTED;
 	}
 	return 0;
+}
+
+int fp_bind(struct fp_binder *binder, size_t holder, uint32_t symbol, uint8_t lookup_class,
+	    struct fp_binding *ret_binding)
+{
+	return bind(binder, holder, symbol, lookup_class, false, ret_binding);
+}
+
+int fp_bind_lazy(struct fp_binder *binder, size_t holder, uint32_t symbol,
+		 struct fp_binding *ret_binding)
+{
+	return bind(binder, holder, symbol, FP_CLASS_PLT, true, ret_binding);
 }

@@ -32,6 +32,11 @@ void fp_binder_free(struct fp_binder *binder);
 int fp_bind(struct fp_binder *binder, size_t holder, uint32_t symbol, uint8_t lookup_class,
 	    struct fp_binding *ret_binding);
 
+/* As fp_bind for a function that ld.so looks up when it is first called: at any time, if it is not STB_GNU_UNIQUE; if it is, the
+   binding may be any of its definitions. */
+int fp_bind_lazy(struct fp_binder *binder, size_t holder, uint32_t symbol,
+		 struct fp_binding *ret_binding);
+
 /* The version that OBJECT's symbol SYMBOL asks for or has, or null. */
 const struct fp_version *fp_bind_version(const struct fp_object *object, uint32_t symbol);
 

@@ -10,10 +10,13 @@ struct fp_scope_index;
    hash table. */
 size_t fp_scope_symbols(const struct fp_closure *closure, const size_t *scope, size_t count);
 
-/* An index over these members, in this order; null when memory is out. */
+/* An index over these members, in this order; SCOPE must outlive it.  Null when memory is out. */
 struct fp_scope_index *fp_scope_index_new(const struct fp_closure *closure, const size_t *scope,
 					  size_t count);
 void fp_scope_index_free(struct fp_scope_index *index);
+
+/* False when no other symbol of the scope can have the name of symbol SYMBOL of MEMBER, which is in the scope and defines it. */
+bool fp_scope_is_shared(const struct fp_scope_index *index, size_t member, uint32_t symbol);
 
 /* Where a search for names that hash to GNU_HASH starts. */
 size_t fp_scope_start(const struct fp_scope_index *index, uint32_t gnu_hash);

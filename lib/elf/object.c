@@ -292,6 +292,7 @@ void fp_object_close(struct fp_object *object)
 		elf_end(object->elf);
 	if (object->mapped)
 		munmap((void *)object->image, object->size);
+	free(atomic_load(&object->answers));
 	fp_arena_free(&object->arena);
 	free(object);
 }

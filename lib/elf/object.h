@@ -3,6 +3,7 @@
 #define FP_OBJECT_H
 
 #include <elf.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -106,6 +107,11 @@ struct fp_object {
 	const unsigned char *build_id; /* null when there is none */
 	size_t build_id_size;
 	fp_addr build_id_addr;
+
+	uint32_t number; /* among the objects of its loader, from 1; 0: it belongs to none */
+	/* What its references were found to bind to before (bind/answers.h); null: nothing yet. */
+	_Atomic(_Atomic(uint64_t) *) answers;
+	_Atomic(int8_t) rows; /* of rewrite/rows.c: 1 or -1 where it is known whether rows are possible */
 
 	struct fp_arena arena; /* owns path, versions, needed */
 	void *elf;             /* libelf's descriptor */

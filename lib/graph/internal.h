@@ -79,6 +79,7 @@ struct fp_loader {
 	bool use_ld_so_conf;
 	struct fp_cpu cpu;
 	struct fp_strmap files; /* of struct fp_file, by canonical path */
+	uint32_t object_count; /* opened so far */
 	struct fp_interpreter *interpreters;
 	struct fp_retired
 		*retired; /* objects that were forgotten, but closures may still refer to */

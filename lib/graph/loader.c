@@ -129,6 +129,8 @@ int fp_loader_try(struct fp_loader *loader, const char *path, struct fp_object *
 		error = fp_object_open(resolved->host, &object, &local);
 		fp_loader_lock(loader);
 		file->object = object;
+		if (object)
+			object->number = ++loader->object_count;
 		file->opening = false;
 		pthread_cond_broadcast(&loader->opened);
 		if (error && local.reason == FP_REASON_SYSTEM && local.error != ENOMEM)
@@ -174,6 +176,7 @@ static int open_again(struct fp_loader *loader, const struct fp_path *path,
 	if (error)
 		return error;
 	file->foreign = false;
+	file->object->number = ++loader->object_count;
 	*ret_object = file->object;
 	return 0;
 }

@@ -8,8 +8,9 @@
 struct fp_table_builder {
 	const struct fp_closure *closure;
 	struct fp_binder *binder;
-	struct fp_binder *lazy_binder; /* enters no unique symbols into the other one's table */
 	size_t carrier;
+	const bool *planned; /* as for fp_table_build */
+	bool *fixed;         /* by member: it is fixed, or will be */
 	struct fp_table_object *records;
 	struct fp_table_ifunc ifuncs[FP_MAX_IFUNCS];
 	uint32_t ifunc_count;
@@ -50,7 +51,7 @@ int fp_runs_bind(struct fp_table_builder *builder, struct fp_holder *holder,
 
 /* Whether the words of the fixed library OBJECT can be told one by one: no two of its relocations write the same.  *RET_POSSIBLE
    is set when it returns 0; -ENOMEM. */
-int fp_rows_possible(const struct fp_object *object, bool *ret_possible);
+int fp_rows_possible(struct fp_object *object, bool *ret_possible);
 
 /* Compares what COUNT relocations of a fixed object give with what its file holds; what differs becomes a row each. */
 int fp_rows_bind(struct fp_table_builder *builder, struct fp_holder *holder,

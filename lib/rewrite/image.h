@@ -23,7 +23,6 @@ struct fp_image {
 	unsigned names; /* index of the section name table; 0: the original has none */
 	/* What was added to addresses, for fp_undo_build; 0: nothing, set it before fp_image_finish. */
 	uint64_t shift;
-	bool is_draft; /* it is only to be seen whether it can be made: no checksums, no undo data */
 };
 
 /* Starts with the bytes of ORIGINAL, which must stay open. */

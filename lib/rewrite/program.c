@@ -26,6 +26,7 @@
 enum {
 	PAGE = 4096,
 	NEW_PHDRS = 1,
+	NEW_SECTIONS = 6,    /* table, conflicts, list and names of libraries, undo data twice */
 	MAX_GAP = 16,        /* padding between notes */
 	MAX_HOLE = 16 << 20, /* padding in the file for headers that move */
 	MAX_PADDING = 64,    /* bytes behind the ELF image that are no payload */
@@ -482,16 +483,40 @@ static int rewrite(struct rewriter *rewriter, const struct fp_buffer *table)
 		     : 0;
 }
 
+static int check_original(const struct rewriter *rewriter)
+{
+	return rewriter->original->phnum + NEW_PHDRS > PN_XNUM - 1
+		       ? no_room(rewriter, "too many program headers")
+		       : check_payload(rewriter);
+}
+
+int fp_program_possible(const struct fp_object *original, const struct fp_closure *closure,
+			uint64_t table_size, uint64_t *ret_added, struct fp_why *why)
+{
+	struct rewriter rewriter = { .original = original, .closure = closure, .why = why };
+	int error = check_original(&rewriter);
+
+	if (!error)
+		error = decide(&rewriter);
+	if (error)
+		return error;
+	*ret_added = rewriter.offset - original->size + table_size +
+		     (rewriter.block.end - rewriter.block.start);
+	for (size_t i = 1; i < closure->count; i++)
+		*ret_added += sizeof(Elf64_Lib) + strlen(closure->members[i].soname) + 1;
+	/* The classic undo section and the new section headers. */
+	*ret_added += sizeof(Elf64_Ehdr) + original->phnum * sizeof(Elf64_Phdr) +
+		      (2 * original->shnum + NEW_SECTIONS) * sizeof(Elf64_Shdr);
+	return 0;
+}
+
 int fp_program_rewrite(const struct fp_object *original, const struct fp_closure *closure,
 		       const struct fp_buffer *table, struct fp_buffer *ret_file,
 		       struct fp_why *why)
 {
 	struct rewriter rewriter = { .original = original, .closure = closure, .why = why };
-	int error;
+	int error = check_original(&rewriter);
 
-	if (original->phnum + NEW_PHDRS > PN_XNUM - 1)
-		return no_room(&rewriter, "too many program headers");
-	error = check_payload(&rewriter);
 	if (error)
 		return error;
 	error = fp_image_begin(&rewriter.image, original);

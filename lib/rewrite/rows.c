@@ -53,14 +53,17 @@ static bool mark_table(struct bitmap *bitmap, const struct fp_object *object,
 	return true;
 }
 
-int fp_rows_possible(const struct fp_object *object, bool *ret_possible)
+int fp_rows_possible(struct fp_object *object, bool *ret_possible)
 {
 	struct bitmap bitmap = { .start = fp_object_base(object) };
+	int known = atomic_load(&object->rows);
 
+	*ret_possible = known > 0;
+	if (known)
+		return 0;
 	for (unsigned i = 0; i < object->phnum; i++)
 		if (object->phdr[i].p_type == PT_LOAD)
 			bitmap.end = object->phdr[i].p_vaddr + object->phdr[i].p_memsz;
-	*ret_possible = false;
 	/* Rows name words by 32 bits. */
 	if (bitmap.end - bitmap.start > UINT32_MAX)
 		return 0;
@@ -69,6 +72,7 @@ int fp_rows_possible(const struct fp_object *object, bool *ret_possible)
 		return -ENOMEM;
 	*ret_possible = mark_table(&bitmap, object, &object->rela) &&
 			mark_table(&bitmap, object, &object->jmprel);
+	atomic_store(&object->rows, *ret_possible ? 1 : -1);
 	free(bitmap.bits);
 	return 0;
 }
@@ -85,7 +89,7 @@ static uint64_t held_word(const struct fp_object *object, fp_addr addr)
 }
 
 /* What BINDING is when everything fixed is at its address; false when that is known at start only. */
-static bool is_known(const struct fp_closure *closure, const struct fp_binding *binding,
+static bool is_known(const struct fp_table_builder *builder, const struct fp_binding *binding,
 		     uint64_t *ret_value)
 {
 	const Elf64_Sym *symbol = binding->symbol;
@@ -97,8 +101,15 @@ static bool is_known(const struct fp_closure *closure, const struct fp_binding *
 	    ELF64_ST_TYPE(symbol->st_info) == STT_GNU_IFUNC)
 		return false;
 	*ret_value = symbol->st_value;
-	return symbol->st_shndx == SHN_ABS ||
-	       fp_object_is_fixed(closure->members[binding->object].object);
+	return symbol->st_shndx == SHN_ABS || builder->fixed[binding->object];
+}
+
+/* Whether the file of HOLDER has, or will have, VALUE at ADDR. */
+static bool holds(const struct fp_table_builder *builder, const struct fp_holder *holder,
+		  fp_addr addr, uint64_t value)
+{
+	return (builder->planned && builder->planned[holder->index]) ||
+	       held_word(holder->object, addr) == value;
 }
 
 static void add_row(struct fp_holder *holder, fp_addr addr, uint8_t target, uint64_t value)
@@ -115,7 +126,7 @@ static int bind_relative(struct fp_table_builder *builder, struct fp_holder *hol
 	uint64_t value = (uint64_t)rela->r_addend - fp_object_base(holder->object);
 	uint8_t target;
 
-	if (held_word(holder->object, rela->r_offset) == (uint64_t)rela->r_addend)
+	if (holds(builder, holder, rela->r_offset, (uint64_t)rela->r_addend))
 		return 0;
 	target = fp_holder_target(holder, holder->index);
 	if (target == FP_TARGET_RESIDUAL || value > UINT32_MAX)
@@ -134,8 +145,8 @@ static int bind_word(struct fp_table_builder *builder, struct fp_holder *holder,
 	uint32_t value;
 	uint8_t target;
 
-	if (is_known(builder->closure, binding, &known) &&
-	    held_word(holder->object, rela->r_offset) == known + addend) {
+	if (is_known(builder, binding, &known) &&
+	    holds(builder, holder, rela->r_offset, known + addend)) {
 		builder->counts.resolved++;
 		return binding->first_unique ? fp_holder_leave(builder, holder, rela) : 0;
 	}
@@ -226,8 +237,8 @@ static int bind_slot(struct fp_table_builder *builder, struct fp_holder *holder,
 	struct fp_binding binding;
 	uint32_t value;
 	uint8_t target;
-	int error = fp_bind(builder->lazy_binder, holder->index,
-			    (uint32_t)ELF64_R_SYM(rela->r_info), FP_CLASS_PLT, &binding);
+	int error = fp_bind_lazy(builder->binder, holder->index,
+				 (uint32_t)ELF64_R_SYM(rela->r_info), &binding);
 
 	if (error || binding.bound != FP_BOUND_SYMBOL ||
 	    ELF64_ST_BIND(binding.symbol->st_info) == STB_GNU_UNIQUE)

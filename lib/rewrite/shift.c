@@ -33,6 +33,7 @@ struct shifter {
 	struct fp_image image;
 	fp_addr base, shift;
 	const struct fp_natural *natural; /* null: the words are left as they are */
+	bool is_draft; /* it is only to be seen whether it can be done: nothing is written */
 	bool out_of_file;                 /* a word that must be changed is not in the file */
 	struct fp_why *why;
 };
@@ -52,7 +53,7 @@ static int unsupported(const struct shifter *shifter, const char *format, ...)
 			  detail);
 }
 
-/* Where in the new file the bytes are that lie at AT in the original. */
+/* Where in the new file the bytes are that lie at AT in the original; not for drafts. */
 static void *in_image(const struct shifter *shifter, const void *at)
 {
 	return shifter->image.file.bytes + ((const unsigned char *)at - shifter->original->image);
@@ -68,7 +69,14 @@ static uint64_t read_word(const void *at)
 
 static void write_word(const struct shifter *shifter, const void *at, uint64_t value)
 {
-	memcpy(in_image(shifter, at), &value, sizeof(value));
+	if (!shifter->is_draft)
+		memcpy(in_image(shifter, at), &value, sizeof(value));
+}
+
+/* The word of the new file that lies at AT in the original. */
+static uint64_t new_word(const struct shifter *shifter, const void *at)
+{
+	return read_word(shifter->is_draft ? at : in_image(shifter, at));
 }
 
 /* The address space that the segments of ORIGINAL span, in whole pages. */
@@ -360,7 +368,7 @@ static void shift_relr_word(fp_addr addr, void *context)
 	const void *at = fp_object_at(shifter->original, addr, WORD);
 
 	if (at)
-		write_word(shifter, at, read_word(in_image(shifter, at)) + shifter->shift);
+		write_word(shifter, at, new_word(shifter, at) + shifter->shift);
 	else
 		shifter->out_of_file = true;
 }
@@ -385,7 +393,7 @@ static void shift_got_word(struct shifter *shifter, fp_addr got)
 {
 	const void *at = fp_object_at(shifter->original, got, WORD);
 
-	if (at && read_word(in_image(shifter, at)) == shifter->original->dynamic_addr)
+	if (at && new_word(shifter, at) == shifter->original->dynamic_addr)
 		write_word(shifter, at, shifter->original->dynamic_addr + shifter->shift);
 }
 
@@ -418,7 +426,8 @@ static int shift(struct shifter *shifter)
 	const struct fp_object *original = shifter->original;
 	int error;
 
-	shift_headers(shifter);
+	if (!shifter->is_draft)
+		shift_headers(shifter);
 	error = shift_dynamic(shifter);
 	if (error)
 		return error;
@@ -434,12 +443,18 @@ static int shift(struct shifter *shifter)
 		error = shift_got(shifter);
 	if (!error && shifter->natural)
 		error = fp_natural_apply(&shifter->image, shifter->natural, shifter->why);
-	if (!error && fp_tail_extend(&shifter->image) != 0)
-		error = fp_why_system(shifter->why, ENOMEM, original->path, "shift");
-	return error ? error : fp_stamp(&shifter->image, shifter->why);
+	if (!error && !fp_stamp_possible(original))
+		error = fp_why_set(shifter->why, FP_REASON_NO_ROOM, original->path,
+				   "for two entries in the dynamic section");
+	if (error || shifter->is_draft)
+		return error;
+	if (fp_tail_extend(&shifter->image) != 0)
+		return fp_why_system(shifter->why, ENOMEM, original->path, "shift");
+	fp_stamp(&shifter->image);
+	return 0;
 }
 
-/* Makes the image, complete but for what fp_image_finish adds. */
+/* Makes the image, complete but for what fp_image_finish adds, unless it is a draft. */
 static int make_image(struct shifter *shifter)
 {
 	const struct fp_object *original = shifter->original;
@@ -452,7 +467,8 @@ static int make_image(struct shifter *shifter)
 	error = check_base(shifter);
 	if (error)
 		return error;
-	error = fp_image_begin(&shifter->image, original);
+	if (!shifter->is_draft)
+		error = fp_image_begin(&shifter->image, original);
 	return error ? fp_why_system(shifter->why, -error, original->path, "shift")
 		     : shift(shifter);
 }
@@ -482,12 +498,9 @@ int fp_shift_library(const struct fp_object *original, fp_addr base,
 
 int fp_shift_possible(const struct fp_object *original, fp_addr base, struct fp_why *why)
 {
-	struct shifter shifter = { .original = original,
-				   .base = base,
-				   .image = { .is_draft = true },
-				   .why = why };
-	int error = make_image(&shifter);
+	struct shifter shifter = {
+		.original = original, .base = base, .is_draft = true, .why = why
+	};
 
-	fp_image_free(&shifter.image);
-	return error;
+	return make_image(&shifter);
 }

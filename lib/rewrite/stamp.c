@@ -71,7 +71,14 @@ static uint32_t checksum(const struct fp_image *image)
 	return crc;
 }
 
-int fp_stamp(struct fp_image *image, struct fp_why *why)
+bool fp_stamp_possible(const struct fp_object *original)
+{
+	size_t places[STAMPS];
+
+	return find_places(original, places) == STAMPS;
+}
+
+void fp_stamp(struct fp_image *image)
 {
 	const struct fp_object *original = image->original;
 	Elf64_Dyn *entries =
@@ -80,11 +87,7 @@ int fp_stamp(struct fp_image *image, struct fp_why *why)
 	size_t places[STAMPS];
 	uint64_t hash;
 
-	if (find_places(original, places) < STAMPS)
-		return fp_why_set(why, FP_REASON_NO_ROOM, original->path,
-				  "for two entries in the dynamic section");
-	if (image->is_draft)
-		return 0;
+	find_places(original, places);
 	entries[places[0]] = (Elf64_Dyn){ .d_tag = DT_GNU_PRELINKED };
 	entries[places[1]] = (Elf64_Dyn){ .d_tag = DT_CHECKSUM };
 	hash = fp_checksum((const uint64_t *)image->file.bytes, original->size / sizeof(uint64_t));
@@ -92,5 +95,4 @@ int fp_stamp(struct fp_image *image, struct fp_why *why)
 	entries[places[0]].d_un.d_val = (uint32_t)(hash ^ hash >> 32);
 	if (!entries[places[0]].d_un.d_val)
 		entries[places[0]].d_un.d_val = 1;
-	return 0;
 }

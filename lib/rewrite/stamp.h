@@ -4,8 +4,11 @@
 
 #include "image.h"
 
-/* Writes DT_GNU_PRELINKED and DT_CHECKSUM into the dynamic section of IMAGE, which is complete but for them and for what
-   fp_image_finish adds.  Reason: FP_REASON_NO_ROOM. */
-int fp_stamp(struct fp_image *image, struct fp_why *why);
+/* Whether the dynamic section of ORIGINAL has entries for the marks. */
+bool fp_stamp_possible(const struct fp_object *original);
+
+/* Writes DT_GNU_PRELINKED and DT_CHECKSUM into the dynamic section of IMAGE, which has entries for them and is complete but for them
+   and for what fp_image_finish adds. */
+void fp_stamp(struct fp_image *image);
 
 #endif

@@ -125,26 +125,26 @@ static int bind_words(struct fp_table_builder *builder, struct fp_holder *holder
 
 static int fill_member(struct fp_table_builder *builder, size_t index)
 {
-	const struct fp_object *object = builder->closure->members[index].object;
+	struct fp_object *object = builder->closure->members[index].object;
 	struct fp_table_object *record = &builder->records[index];
 	bool now = fp_object_binds_now(object), fixed = false;
 	size_t words = object->rela.count + object->jmprel.count;
 	struct fp_holder holder = {
 		.index = index,
 		.object = object,
-		.values = calloc(words + 1, sizeof(uint32_t)),
-		.targets = calloc(words + 1, 1),
+		.values = malloc((words + 1) * sizeof(uint32_t)),
+		.targets = malloc(words + 1),
 		.codes = calloc(builder->closure->count, sizeof(int16_t)),
 	};
 	int error = holder.values && holder.targets && holder.codes ? 0 : -ENOMEM;
 
 	record->flags |= FP_OBJECT_FILL | (now ? (uint32_t)FP_OBJECT_BIND_NOW : 0);
-	if (!error && fp_object_is_fixed(object))
+	if (!error && builder->fixed[index])
 		error = fp_rows_possible(object, &fixed);
 	if (!error && fixed) {
 		record->flags |= FP_OBJECT_ROWS |
 				 (lazy_pass_is_idle(object) ? (uint32_t)FP_OBJECT_NO_LAZY : 0);
-		holder.slots = calloc(words + 1, sizeof(uint32_t));
+		holder.slots = malloc((words + 1) * sizeof(uint32_t));
 		if (!holder.slots)
 			error = -ENOMEM;
 	}
@@ -274,8 +274,9 @@ static int join(struct fp_table_builder *builder, struct fp_buffer *ret_table)
 	return error;
 }
 
-int fp_table_build(const struct fp_closure *closure, size_t carrier, struct fp_buffer *ret_table,
-		   struct fp_table_counts *ret_counts, struct fp_why *why)
+int fp_table_build(const struct fp_closure *closure, size_t carrier, const bool *planned,
+		   struct fp_buffer *ret_table, struct fp_table_counts *ret_counts,
+		   struct fp_why *why)
 {
 	struct fp_table_builder *builder;
 	const char *program = closure->members[0].name;
@@ -292,17 +293,19 @@ int fp_table_build(const struct fp_closure *closure, size_t carrier, struct fp_b
 		return fp_why_system(why, ENOMEM, program, "build table");
 	builder->closure = closure;
 	builder->carrier = carrier;
+	builder->planned = planned;
 	builder->records = calloc(closure->count, sizeof(struct fp_table_object));
 	builder->streams = calloc(closure->count, sizeof(struct fp_buffer));
-	if (!builder->records || !builder->streams)
+	builder->fixed = calloc(closure->count, sizeof(bool));
+	if (!builder->records || !builder->streams || !builder->fixed)
 		error = -ENOMEM;
 	if (!error)
 		error = fp_binder_new(closure, &builder->binder, why);
-	if (!error)
-		error = fp_binder_new(closure, &builder->lazy_binder, why);
 	for (size_t i = 0; i < closure->count && !error; i++) {
 		error = fp_table_identify(closure->members[i].object, &builder->records[i], why);
-		if (fp_object_is_fixed(closure->members[i].object))
+		builder->fixed[i] = fp_object_is_fixed(closure->members[i].object) ||
+				    (planned && planned[i]);
+		if (builder->fixed[i])
 			builder->records[i].flags |= FP_OBJECT_FIXED;
 		if (error)
 			goto out;
@@ -319,9 +322,9 @@ out:
 		fp_buffer_free(&builder->streams[i]);
 	fp_buffer_free(&builder->fills);
 	fp_binder_free(builder->binder);
-	fp_binder_free(builder->lazy_binder);
 	free(builder->streams);
 	free(builder->records);
+	free(builder->fixed);
 	free(builder);
 	return error;
 }

@@ -36,9 +36,11 @@ void fp_table_recount(const struct fp_table *table, const struct fp_closure *clo
 		      size_t carrier, struct fp_table_counts *ret_counts);
 
 /* Builds the table of CLOSURE into *RET_TABLE, complete but for what depends on where the program's own sections
-   end up: fp_table_finish does that.  CARRIER is the member that has, or will have, the stub. */
-int fp_table_build(const struct fp_closure *closure, size_t carrier, struct fp_buffer *ret_table,
-		   struct fp_table_counts *ret_counts, struct fp_why *why);
+   end up: fp_table_finish does that.  CARRIER is the member that has, or will have, the stub.  PLANNED, null unless the table is only to be
+   measured, tells by member which libraries will be fixed: their words are then taken for what they bind to. */
+int fp_table_build(const struct fp_closure *closure, size_t carrier, const bool *planned,
+		   struct fp_buffer *ret_table, struct fp_table_counts *ret_counts,
+		   struct fp_why *why);
 
 /* What the runtime would say of TABLE, taken from a prelinked program, when the objects of CLOSURE are loaded as they are now, each where
    it asks to be: FP_ACCELERATED or FP_DECLINE_CHECKSUM, _OBJECT_COUNT or _OBJECT_DIFFERS; then *RET_INDEX is the first object

@@ -28,7 +28,8 @@
 
 enum {
 	BATCH = 64, /* programs that are written before their old files are let go */
-	MAX_RESIDENT = 256 << 20,
+	MIN_TRIMMED = 64 << 20, /* bytes of files that are worth it */
+	MAX_RESIDENT = 640 << 20,
 };
 
 /* One program of the run. */
@@ -77,6 +78,38 @@ static void fill_result(struct fp_program_result *result, const struct fp_closur
 	result->original_size = original_size;
 }
 
+/* For a dry run: which members of CLOSURE will be fixed; to be freed; null when memory is out. */
+static bool *plan(const struct fp_run *run, const struct fp_closure *closure)
+{
+	bool *planned = calloc(closure->count, sizeof(*planned));
+
+	for (size_t i = 1; planned && i < closure->count; i++) {
+		const struct fp_object *object = closure->members[i].object;
+		const struct fp_placed *placed = fp_placing_find(run->placing, object->path);
+
+		planned[i] = placed && placed->base && !fp_placed_is_settled(placed, object);
+	}
+	return planned;
+}
+
+/* Builds the table of CLOSURE; in a dry run as it would be. */
+static int build_table(const struct fp_run *run, const struct fp_closure *closure, size_t carrier,
+		       struct fp_buffer *ret_table, struct fp_table_counts *ret_counts,
+		       struct fp_why *why)
+{
+	bool *planned = NULL;
+	int error;
+
+	if (run->options.dry_run) {
+		planned = plan(run, closure);
+		if (!planned)
+			return fp_why_system(why, ENOMEM, closure->members[0].name, "plan");
+	}
+	error = fp_table_build(closure, carrier, planned, ret_table, ret_counts, why);
+	free(planned);
+	return error;
+}
+
 /* Builds the program's new file and puts it in place of the old one. */
 static int rewrite_program(struct fp_run *run, const struct fp_closure *closure, size_t carrier,
 			   struct fp_program_result *result, struct stat *ret_stat,
@@ -88,12 +121,15 @@ static int rewrite_program(struct fp_run *run, const struct fp_closure *closure,
 	int error = fp_run_open_original(program, &restored, &original, why);
 
 	if (!error)
-		error = fp_table_build(closure, carrier, &table, &counts, why);
+		error = build_table(run, closure, carrier, &table, &counts, why);
 	if (!error) {
 		fill_result(result, closure, &counts, original->size);
-		error = fp_program_rewrite(original, closure, &table, &file, why);
+		error = run->options.dry_run
+				? fp_program_possible(original, closure, table.size,
+						      &result->added_size, why)
+				: fp_program_rewrite(original, closure, &table, &file, why);
 	}
-	if (!error) {
+	if (!error && !run->options.dry_run) {
 		result->added_size = file.size - original->size;
 		if (file.size == program->size &&
 		    memcmp(file.bytes, program->image, file.size) == 0) {
@@ -143,14 +179,14 @@ static bool is_current(const struct fp_run *run, const struct fp_closure *closur
 
 void fp_run_stay_small(struct fp_run *run)
 {
-	unsigned long long total, resident, shared = 0;
+	unsigned long long total, resident, shared, page = (unsigned long long)sysconf(_SC_PAGESIZE);
 	FILE *file = fopen("/proc/self/statm", "re");
 
 	if (!file)
 		return;
-	/* The third number: pages of files (proc(5)). */
+	/* All pages, those that are resident, and of these the pages of files (proc(5)). */
 	if (fscanf(file, "%llu %llu %llu", &total, &resident, &shared) == 3 &&
-	    shared * (unsigned long long)sysconf(_SC_PAGESIZE) > MAX_RESIDENT)
+	    resident * page > MAX_RESIDENT && shared * page > MIN_TRIMMED)
 		fp_loader_trim(run->loader);
 	fclose(file);
 }
@@ -398,10 +434,13 @@ static int write_programs(struct fp_batch *batch, struct fp_parallel *job)
 {
 	int error = 0;
 
-	for (; batch->first < batch->count && !error; batch->first += BATCH) {
+	/* In a dry run there are no old files. */
+	size_t size = batch->run->options.dry_run ? batch->count : BATCH;
+
+	for (; batch->first < batch->count && !error; batch->first += size) {
 		size_t left = batch->count - batch->first;
 
-		error = fp_parallel_run(job, left < BATCH ? left : BATCH);
+		error = fp_parallel_run(job, left < size ? left : size);
 		fp_loader_sweep(batch->run->loader);
 	}
 	return error;
