@@ -2,6 +2,8 @@
 
 import pytest
 
+from oracle import Oracle
+
 PRINT = '#include <stdio.h>\n'
 PIE = pytest.mark.parametrize("pie", [True, False], ids=["pie", "no-pie"])
 
@@ -298,3 +300,44 @@ def test_lazy_calls_after_start(case):
                  + "".join(f"s = f{i}(s);" for i in range(50)) + "return s; }", ["liba.so"])
     case.program(printing("sum() + f3(1)", "int sum(void), f3(int);"), ["libb.so", "liba.so"])
     case.check(f"{sum(range(50)) + 4}\n")
+
+
+def table_of(names, prefix="extern int"):
+    return "".join(f"{prefix} {name}(void);" for name in names) + f"void *table[] = {{ {', '.join(names)} }};"
+
+
+def defining(names, result):
+    return "".join(f"int {name}(void) {{ return {result}; }}" for name in names)
+
+
+@pytest.mark.one_placement
+def test_what_one_program_finds_is_not_taken_for_another_ones(case):
+    """Programs of one run share what they find.  Each of these has a library that refers to 1,000 functions, which others define
+    elsewhere: each must hold the same as if it had been alone, whatever the order."""
+    names = [f"f{i}" for i in range(1000)]
+    case.library("libbase.so", defining(names, 1))
+    case.library("libother.so", defining(names[500:], 2))
+    case.library("libempty.so", "int empty;")
+    case.library("libuser.so", table_of(names) + "int sum(void) { int all = 0; for (int i = 0; i < 1000; i++)"
+                 " all += ((int (*)(void))table[i])(); return all; }", flags=["-Wl,--allow-shlib-undefined"])
+    closures = {"alone": (["libuser.so", "libbase.so"], "", 1000),
+                "before": (["libuser.so", "libother.so", "libbase.so"], "", 1500),
+                "behind": (["libuser.so", "libempty.so", "libbase.so", "libother.so"], "", 1000),
+                "own": (["libuser.so", "libbase.so"], defining(names[:100], 3), 1200)}
+    for name, (libs, own, _) in closures.items():
+        case.program(printing("sum()", "int sum(void);" + own), libs, ["-rdynamic"], name)
+    programs = [case.bin / name for name in closures]
+    case.own_libc()
+    oracles = {program: Oracle(case.path / "oracle" / program.name, [program], case.env()).before() for program in programs}
+    separate = {}
+    for program in programs:
+        case.prelink(program, options=["-f", "--aslr"])
+        separate[program] = program.read_bytes()
+        case.undo(program)
+    for order in (programs, programs[::-1]):
+        case.prelink(*order, options=["-f", "--aslr"])
+        for program, (_, _, answer) in zip(programs, closures.values()):
+            assert program.read_bytes() == separate[program], program
+            assert case.run_fast(program=program).stdout == f"{answer}\n"
+            oracles[program].after()
+        case.undo(*programs)
