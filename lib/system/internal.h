@@ -3,6 +3,7 @@
 #define FP_SYSTEM_INTERNAL_H
 
 #include <limits.h>
+#include <pthread.h>
 #include <sys/stat.h>
 
 #include "../graph/closure.h"
@@ -21,8 +22,14 @@ struct fp_run {
 	struct fp_config *config;   /* null until it is needed */
 	struct fp_placing *placing; /* null until it is decided */
 	struct fp_cache *cache;     /* null: nothing is noted */
+	pthread_mutex_t large;      /* held while a large file is rewritten */
 	struct fp_arena arena;
 };
+
+/* Of large files, SIZE bytes, only one is rewritten at a time, since that takes twice their size in memory.  Returns whether it is one: then
+   fp_run_end_large is to be called. */
+bool fp_run_begin_large(struct fp_run *run, size_t size);
+void fp_run_end_large(struct fp_run *run);
 
 /* Reads the configuration, once, and lets it decide what the options leave open.  Reason: FP_REASON_BAD_CONFIGURATION. */
 int fp_run_configure(struct fp_run *run, struct fp_why *why);

@@ -55,6 +55,7 @@ static int make_placed(struct fp_run *run, struct fp_placed *placed, struct fp_o
 {
 	struct fp_object *original = NULL;
 	struct fp_buffer restored = { 0 }, file = { 0 };
+	bool is_large = fp_run_begin_large(run, object->size);
 	int error = fp_run_open_original(object, &restored, &original, why);
 
 	if (!error && !placed->base) {
@@ -84,6 +85,8 @@ static int make_placed(struct fp_run *run, struct fp_placed *placed, struct fp_o
 		fp_object_close(original);
 	fp_buffer_free(&restored);
 	fp_buffer_free(&file);
+	if (is_large)
+		fp_run_end_large(run);
 	return error;
 }
 

@@ -28,8 +28,9 @@
 
 enum {
 	BATCH = 64, /* programs that are written before their old files are let go */
-	MIN_TRIMMED = 64 << 20, /* bytes of files that are worth it */
-	MAX_RESIDENT = 640 << 20,
+	/* Bytes of files in memory: where nothing is written besides, and where two images of each large file are. */
+	MAX_RESIDENT_DRY = 640 << 20,
+	MAX_RESIDENT = 256 << 20,
 };
 
 /* One program of the run. */
@@ -118,6 +119,7 @@ static int rewrite_program(struct fp_run *run, const struct fp_closure *closure,
 	struct fp_object *program = closure->members[0].object, *original = NULL;
 	struct fp_buffer restored = { 0 }, table = { 0 }, file = { 0 };
 	struct fp_table_counts counts = { 0 };
+	bool is_large = fp_run_begin_large(run, program->size);
 	int error = fp_run_open_original(program, &restored, &original, why);
 
 	if (!error)
@@ -144,6 +146,8 @@ static int rewrite_program(struct fp_run *run, const struct fp_closure *closure,
 	fp_buffer_free(&restored);
 	fp_buffer_free(&table);
 	fp_buffer_free(&file);
+	if (is_large)
+		fp_run_end_large(run);
 	return error;
 }
 
@@ -179,14 +183,15 @@ static bool is_current(const struct fp_run *run, const struct fp_closure *closur
 
 void fp_run_stay_small(struct fp_run *run)
 {
-	unsigned long long total, resident, shared, page = (unsigned long long)sysconf(_SC_PAGESIZE);
+	unsigned long long total, resident, shared = 0;
+	unsigned long long limit = run->options.dry_run ? MAX_RESIDENT_DRY : MAX_RESIDENT;
 	FILE *file = fopen("/proc/self/statm", "re");
 
 	if (!file)
 		return;
-	/* All pages, those that are resident, and of these the pages of files (proc(5)). */
+	/* The third number: pages of files (proc(5)). */
 	if (fscanf(file, "%llu %llu %llu", &total, &resident, &shared) == 3 &&
-	    resident * page > MAX_RESIDENT && shared * page > MIN_TRIMMED)
+	    shared * (unsigned long long)sysconf(_SC_PAGESIZE) > limit)
 		fp_loader_trim(run->loader);
 	fclose(file);
 }

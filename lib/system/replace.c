@@ -9,6 +9,21 @@
 #include "../rewrite/commit.h"
 #include "internal.h"
 
+enum {
+	LARGE = 32 << 20,
+	STEP = 16 << 20, /* bytes that are compared at a time */
+};
+
+bool fp_run_begin_large(struct fp_run *run, size_t size)
+{
+	return !run->options.dry_run && size > LARGE && pthread_mutex_lock(&run->large) == 0;
+}
+
+void fp_run_end_large(struct fp_run *run)
+{
+	pthread_mutex_unlock(&run->large);
+}
+
 int fp_run_read_file(const char *path, unsigned char **ret_bytes, size_t *ret_size,
 		     struct stat *ret_stat, struct fp_why *why)
 {
@@ -60,6 +75,23 @@ int fp_run_open_original(struct fp_object *object, struct fp_buffer *buffer,
 					     ret_original, why);
 }
 
+/* Whether ORIGINAL has the bytes RESTORED; of a large file no more than a step is kept in memory. */
+static bool is_original(const struct fp_object *original, const struct fp_buffer *restored)
+{
+	if (restored->size != original->size)
+		return false;
+	for (size_t at = 0; at < original->size; at += STEP) {
+		size_t left = original->size - at;
+
+		if (memcmp(restored->bytes + at, original->image + at, left < STEP ? left : STEP) !=
+		    0)
+			return false;
+		if (original->size > LARGE)
+			fp_object_trim(original);
+	}
+	return true;
+}
+
 /* Whether the undo data of FILE gives back ORIGINAL: the last look before the file is replaced. */
 static int check_undo(const struct fp_object *original, const struct fp_buffer *file,
 		      struct fp_why *why)
@@ -68,10 +100,11 @@ static int check_undo(const struct fp_object *original, const struct fp_buffer *
 	struct fp_buffer restored = { 0 };
 	int error = fp_object_from_memory(original->path, file->bytes, file->size, &object, why);
 
+	if (original->size > LARGE)
+		fp_object_trim(original);
 	if (!error)
 		error = fp_undo_apply(object, &restored, why);
-	if (!error && (restored.size != original->size ||
-		       memcmp(restored.bytes, original->image, restored.size) != 0))
+	if (!error && !is_original(original, &restored))
 		error = fp_why_set(why, FP_REASON_MALFORMED, original->path,
 				   "it could not be restored");
 	fp_buffer_free(&restored);

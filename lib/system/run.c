@@ -21,6 +21,7 @@ int fp_run_new(const struct fp_run_options *options, struct fp_run **ret_run, st
 
 	if (!run)
 		return fp_why_system(why, ENOMEM, "", "start");
+	pthread_mutex_init(&run->large, NULL);
 	run->options = *options;
 	run->runtime = options->runtime ? options->runtime : FP_RUNTIME_PATH;
 	if (options->root) {
@@ -51,6 +52,7 @@ void fp_run_free(struct fp_run *run)
 	fp_config_free(run->config);
 	fp_loader_free(run->loader);
 	fp_arena_free(&run->arena);
+	pthread_mutex_destroy(&run->large);
 	free(run);
 }
 
