@@ -1,4 +1,4 @@
-/* pages.c - prepares ranges of pages that are about to be written nearly everywhere.
+/* pages.c - prepares ranges of pages that are about to be written.
    SPDX-License-Identifier: 0BSD
 
    Every page of a private file mapping costs a page fault and a copy when it is first written.  One system call does

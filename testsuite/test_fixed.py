@@ -36,7 +36,8 @@ def keep_floating(case, *names):
 
 
 def table(case):
-    """{name: record}; a record's "rows" are {address in the library: (target code or name, value)}, None without ROWS."""
+    """{name: record}; a record's "rows" are {address in the library: (target code or name, value)}, None without ROWS; its
+    "prepared" are the pages that the runtime prepares for writing."""
     data = case.prog.read_bytes()
     offset, size = elf.sections(case.prog)[".fastprelink"]
     data = data[offset:offset + size]
@@ -55,8 +56,18 @@ def table(case):
             record["rows"] = {record["base"] + slot: (targets[code - FIRST] if code >= FIRST else code, value)
                               for slot, value, code in zip(array("slots", "I", rows), array("values", "I", rows),
                                                            array("targets", "B", rows))}
+        record["prepared"] = prepared_pages(data, header, index)
         found[name] = record
     return found
+
+
+def prepared_pages(data, header, index):
+    """{address of a page: its offset in the file}, as the table DATA says of its object INDEX; no page twice."""
+    pages = [(start + page * 4096, file_offset)
+             for holder, count, start, file_offset in struct.iter_unpack("<IIQQ", data[header[11]:header[11] + 24 * header[12]])
+             for page in range(count) if holder == index]
+    assert len(dict(pages)) == len(pages)
+    return dict(pages)
 
 
 def check(case, expected, *arguments, env=None, floating=()):

@@ -110,7 +110,7 @@ struct fp_table_ifunc {
 	uint32_t value; /* resolver, from the object's map start */
 };
 
-/* A range of pages that will be written nearly everywhere and is worth preparing in one go. */
+/* A range of pages that will be written, in a floating object nearly everywhere, and is worth preparing in one go. */
 struct fp_table_fill {
 	uint32_t object;
 	uint32_t page_count; /* of 4096 bytes */

@@ -1,7 +1,10 @@
-/* pages.c - which pages of an object the runtime writes.
+/* pages.c - which pages of an object are written at start.
 
    A page that is written once costs a page fault and a copy.  Ranges of such pages can be prepared by one system call
-   each, which costs a fraction of the faults; a page in between that nobody writes costs a copy for nothing. */
+   each, which costs a fraction of the faults; a page in between that nobody writes costs a copy for nothing.
+
+   In a floating object nearly all pages are written, in ranges; a short one is left alone.  In a fixed library few are, and
+   scattered; each is prepared, and no other: what stays clean is what fixed libraries are for. */
 #include "pages.h"
 
 #include <errno.h>
@@ -9,8 +12,8 @@
 
 enum {
 	PAGE = 4096,
-	MIN_PAGES = 4,  /* a shorter range is not worth a system call */
-	GAP_SHARE = 32, /* of a range may be unwritten at a time, and one page always */
+	MIN_PAGES = 4,  /* of floating objects: a shorter range is left alone */
+	GAP_SHARE = 32, /* of their ranges may be unwritten at a time, and one page always */
 };
 
 /* Marks, one byte for each page, of the file-backed pages of one segment. */
@@ -61,6 +64,22 @@ static void mark_relr(fp_addr addr, void *context)
 	mark(context, addr);
 }
 
+static int append_range(const struct marks *marks, uint32_t index, size_t first, size_t end,
+			struct fp_buffer *ret_fills)
+{
+	fp_addr start = marks->start + first * PAGE;
+	struct fp_table_fill fill = {
+		.object = index,
+		.page_count = (uint32_t)(end - first),
+		.start = start,
+		.file_offset = marks->replaceable ? marks->segment->p_offset +
+							    (start - marks->segment->p_vaddr)
+						  : FP_NOT_REPLACEABLE,
+	};
+
+	return fp_buffer_append(ret_fills, &fill, sizeof(fill));
+}
+
 static int append_ranges(const struct marks *marks, uint32_t index, struct fp_buffer *ret_fills)
 {
 	int error = 0;
@@ -80,20 +99,8 @@ static int append_ranges(const struct marks *marks, uint32_t index, struct fp_bu
 			} else {
 				gap++;
 			}
-		if (end - first >= MIN_PAGES) {
-			struct fp_table_fill fill = {
-				.object = index,
-				.page_count = (uint32_t)(end - first),
-				.start = marks->start + first * PAGE,
-				.file_offset = marks->replaceable
-						       ? marks->segment->p_offset +
-								 (marks->start + first * PAGE -
-								  marks->segment->p_vaddr)
-						       : FP_NOT_REPLACEABLE,
-			};
-
-			error = fp_buffer_append(ret_fills, &fill, sizeof(fill));
-		}
+		if (end - first >= MIN_PAGES)
+			error = append_range(marks, index, first, end, ret_fills);
 		first = end;
 	}
 	return error;
@@ -138,6 +145,69 @@ int fp_pages_collect(const struct fp_object *object, uint32_t index, bool now,
 			mark_table(&marks, object, &object->jmprel);
 		fp_object_each_relr(object, mark_relr, &marks);
 		error = append_ranges(&marks, index, ret_fills);
+		free(marks.written);
+	}
+	return error;
+}
+
+/* Appends the ranges of pages that are marked, and nothing else. */
+static int append_exact(const struct marks *marks, uint32_t index, struct fp_buffer *ret_fills)
+{
+	int error = 0;
+
+	for (size_t first = 0, end; first < marks->count && !error; first = end + 1) {
+		end = first;
+		while (end < marks->count && marks->written[end])
+			end++;
+		if (end > first)
+			error = append_range(marks, index, first, end, ret_fills);
+	}
+	return error;
+}
+
+/* Whether the runtime writes to dynamic entries of this kind (runtime/fill.c:cut_relocations). */
+static bool is_cut(int64_t tag)
+{
+	return tag == DT_RELA || tag == DT_RELASZ || tag == DT_RELACOUNT || tag == DT_PLTRELSZ ||
+	       tag == DT_RELRSZ;
+}
+
+/* Marks what ld.so writes besides relocating: the second and third word of the GOT of an object that is bound lazily
+   (glibc sysdeps/x86_64/dl-machine.h:elf_machine_runtime_setup). */
+static void mark_got(struct marks *marks, const struct fp_object *object)
+{
+	for (size_t i = 0; i < object->dynamic_count; i++)
+		if (object->dynamic[i].d_tag == DT_PLTGOT)
+			for (unsigned word = 1; word <= 2; word++)
+				mark(marks, object->dynamic[i].d_un.d_ptr + word * sizeof(uint64_t));
+}
+
+int fp_pages_collect_rows(const struct fp_holder *holder, bool now, struct fp_buffer *ret_fills)
+{
+	const struct fp_object *object = holder->object;
+	const Elf64_Rela *residual = (const Elf64_Rela *)holder->residual.bytes;
+	int error = 0;
+
+	for (unsigned i = 0; i < object->phnum && !error; i++) {
+		const Elf64_Phdr *p = &object->phdr[i];
+		struct marks marks = { .segment = p, .start = p->p_vaddr & ~(fp_addr)(PAGE - 1) };
+
+		if (p->p_type != PT_LOAD || !(p->p_flags & PF_W) || !p->p_filesz)
+			continue;
+		marks.count = (p->p_vaddr + p->p_filesz - marks.start + PAGE - 1) / PAGE;
+		marks.written = calloc(marks.count + 1, 1);
+		if (!marks.written)
+			return -ENOMEM;
+		for (uint32_t row = 0; row < holder->run_count; row++)
+			mark(&marks, fp_object_base(object) + holder->slots[row]);
+		for (size_t r = 0; r < holder->residual.size / sizeof(*residual); r++)
+			mark(&marks, residual[r].r_offset);
+		for (size_t entry = 0; entry < object->dynamic_count; entry++)
+			if (is_cut(object->dynamic[entry].d_tag))
+				mark(&marks, object->dynamic_addr + entry * sizeof(Elf64_Dyn));
+		if (!now && object->jmprel.count)
+			mark_got(&marks, object);
+		error = append_exact(&marks, (uint32_t)holder->index, ret_fills);
 		free(marks.written);
 	}
 	return error;

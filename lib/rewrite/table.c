@@ -155,7 +155,9 @@ static int fill_member(struct fp_table_builder *builder, size_t index)
 		builder->counts.rows += holder.run_count;
 	if (!error)
 		error = write_stream(&holder, &builder->streams[index], record);
-	if (!error && !fixed)
+	if (!error && fixed)
+		error = fp_pages_collect_rows(&holder, now, &builder->fills);
+	else if (!error)
 		error = fp_pages_collect(object, (uint32_t)index, now, &builder->fills);
 	free(holder.values);
 	free(holder.targets);
