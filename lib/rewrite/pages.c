@@ -179,7 +179,8 @@ static void mark_got(struct marks *marks, const struct fp_object *object)
 	for (size_t i = 0; i < object->dynamic_count; i++)
 		if (object->dynamic[i].d_tag == DT_PLTGOT)
 			for (unsigned word = 1; word <= 2; word++)
-				mark(marks, object->dynamic[i].d_un.d_ptr + word * sizeof(uint64_t));
+				mark(marks,
+				     object->dynamic[i].d_un.d_ptr + word * sizeof(uint64_t));
 }
 
 int fp_pages_collect_rows(const struct fp_holder *holder, bool now, struct fp_buffer *ret_fills)
