@@ -163,8 +163,9 @@ def test_second_run_changes_nothing_and_is_quick(heavy):
 
 
 def test_prelinking_is_cheap(heavy):
-    """CPU time of the whole command, the trial of the new carrier included; twice what it must be, as the machine is shared."""
-    assert heavy.seconds < 2 * 1.5 * len(heavy.programs)
+    """CPU time of the whole command, the trial of the new carrier included: several times what it is on an idle machine, since page
+    faults take ten times as long on some virtual ones."""
+    assert heavy.seconds < 8 * len(heavy.programs)
 
 
 def test_added_bytes(heavy):

@@ -2,8 +2,22 @@
 #include "undo.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+enum { PAGE = 4096, LARGE = 4 << 20 };
+
+/* Images of large files are written from their start to their end, page fault by page fault where pages are small. */
+static void prefer_huge_pages(const unsigned char *bytes, size_t size)
+{
+	size_t skipped = -(uintptr_t)bytes % PAGE;
+
+	if (size >= LARGE)
+		(void)madvise((void *)(bytes + skipped), (size - skipped) & -(size_t)PAGE,
+			      MADV_HUGEPAGE);
+}
 
 int fp_buffer_reserve(struct fp_buffer *buffer, size_t size)
 {
@@ -20,6 +34,7 @@ int fp_buffer_reserve(struct fp_buffer *buffer, size_t size)
 		return -ENOMEM;
 	buffer->bytes = bytes;
 	buffer->capacity = capacity;
+	prefer_huge_pages(bytes, capacity);
 	return 0;
 }
 
