@@ -23,6 +23,7 @@ struct fp_run {
 	struct fp_placing *placing; /* null until it is decided */
 	struct fp_cache *cache;     /* null: nothing is noted */
 	pthread_mutex_t large;      /* held while a large file is rewritten */
+	_Atomic(bool) has_large;    /* the same, for who only wants to know */
 	struct fp_arena arena;
 };
 

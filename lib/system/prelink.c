@@ -28,9 +28,10 @@
 
 enum {
 	BATCH = 64, /* programs that are written before their old files are let go */
-	/* Bytes of files in memory: where nothing is written besides, and where two images of each large file are. */
+	/* Bytes of files in memory: where no images are made besides, where some are, and while there is one of a large file. */
 	MAX_RESIDENT_DRY = 640 << 20,
 	MAX_RESIDENT = 256 << 20,
+	MAX_RESIDENT_LARGE = 64 << 20,
 };
 
 /* One program of the run. */
@@ -184,7 +185,9 @@ static bool is_current(const struct fp_run *run, const struct fp_closure *closur
 void fp_run_stay_small(struct fp_run *run)
 {
 	unsigned long long total, resident, shared = 0;
-	unsigned long long limit = run->options.dry_run ? MAX_RESIDENT_DRY : MAX_RESIDENT;
+	unsigned long long limit = run->options.dry_run ? MAX_RESIDENT_DRY
+				   : run->has_large	? MAX_RESIDENT_LARGE
+							: MAX_RESIDENT;
 	FILE *file = fopen("/proc/self/statm", "re");
 
 	if (!file)

@@ -16,11 +16,15 @@ enum {
 
 bool fp_run_begin_large(struct fp_run *run, size_t size)
 {
-	return !run->options.dry_run && size > LARGE && pthread_mutex_lock(&run->large) == 0;
+	if (run->options.dry_run || size <= LARGE || pthread_mutex_lock(&run->large) != 0)
+		return false;
+	run->has_large = true;
+	return true;
 }
 
 void fp_run_end_large(struct fp_run *run)
 {
+	run->has_large = false;
 	pthread_mutex_unlock(&run->large);
 }
 
