@@ -67,6 +67,12 @@ class Outcome:
         return sum(result.accelerated for result in self.results)
 
     @property
+    def missed(self):
+        """{program: why} of those above the threshold that are not accelerated and could be."""
+        missed = {result.program: self.reasons.get(result.program, "") for result in self.started if not result.accelerated}
+        return {program: why for program, why in missed.items() if not why.startswith(("little-gain", "setuid"))}
+
+    @property
     def different(self):
         return [result for result in self.results if result.lines]
 
