@@ -43,10 +43,10 @@ def addresses(case, **env):
 
 
 def occupier(case):
-    """A library to preload that takes the addresses from BASE on."""
+    """A library to preload that takes the addresses from BASE on, with a gap between segments: snapshots would hold memory."""
     path = case.path / "occupier" / "liboccupier.so"
-    case.library("liboccupier.so", "char space[64 << 20];", where="occupier",
-                 flags=[f"-Wl,-Ttext-segment={BASE:#x}", "-nostdlib"])
+    case.library("liboccupier.so", 'const char end __attribute__((section(".end"))) = 1;', where="occupier",
+                 flags=[f"-Wl,-Ttext-segment={BASE:#x},--section-start=.end={BASE + (64 << 20):#x}", "-nostdlib"])
     return {"LD_PRELOAD": str(path)}
 
 
