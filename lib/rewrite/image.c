@@ -12,7 +12,10 @@ int fp_image_begin(struct fp_image *image, const struct fp_object *original)
 	*image = (struct fp_image){ .original = original };
 	if (original->shstrtab)
 		image->names = original->ehdr->e_shstrndx;
-	error = fp_buffer_append(&image->file, original->image, original->size);
+	/* Room for what is added to all but the smallest files, so that nothing is copied again. */
+	error = fp_buffer_reserve(&image->file, original->size + original->size / 4);
+	if (!error)
+		error = fp_buffer_append(&image->file, original->image, original->size);
 	if (!error && original->shnum)
 		error = fp_buffer_append(&image->shdrs, original->shdr,
 					 original->shnum * sizeof(Elf64_Shdr));

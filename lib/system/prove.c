@@ -16,8 +16,6 @@
 
 #include "../rewrite/commit.h"
 
-#define PREFIX ".#fastprelink."
-
 enum {
 	TIME_LIMIT = 20, /* seconds for one program */
 	STALE = 600,     /* seconds: no trial takes that long */
@@ -124,7 +122,7 @@ static void remove_stale(const char *parent, const char *name)
 	int inner;
 
 	while (directory && (entry = readdir(directory))) {
-		if (strncmp(entry->d_name, PREFIX, sizeof(PREFIX) - 1) != 0)
+		if (strncmp(entry->d_name, FP_TEMPORARY_PREFIX, sizeof(FP_TEMPORARY_PREFIX) - 1) != 0)
 			continue;
 		inner = openat(dirfd(directory), entry->d_name,
 			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -155,7 +153,7 @@ int fp_prove_carrier(const struct fp_closure *closure, size_t carrier, const cha
 	if (parent)
 		remove_stale(parent, member->soname);
 	/* Beside the library: the file system must allow execution there. */
-	if (!parent || asprintf(&directory, "%s/" PREFIX "XXXXXX", parent) < 0)
+	if (!parent || asprintf(&directory, "%s/" FP_TEMPORARY_PREFIX "XXXXXX", parent) < 0)
 		error = fp_why_system(why, ENOMEM, member->object->path, "prove");
 	else if (!mkdtemp(directory))
 		error = fp_why_system(why, errno, member->object->path,
