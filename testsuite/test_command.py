@@ -63,6 +63,16 @@ def test_root_that_does_not_exist():
     assert fastprelink("--root=/nonexistent", "/bin/true", status=None).status in (1, 2)
 
 
+@pytest.mark.parametrize("source, words", [("nothing", ["--runtime-source"]), ("prog", ["not a runtime"])])
+def test_without_a_runtime_there_is_one_line(sampler, source, words):
+    """Not one for each program."""
+    before = files.digests(sampler.path)
+    path = sampler.bin / source
+    done = fastprelink("-f", *sampler.places(), f"--runtime-source={path}", sampler.prog, sampler.prog, status=2)
+    one_line(done, path, *words)
+    assert files.digests(sampler.path) == before
+
+
 def test_summary_line(sampler):
     done = sampler.prelink(options=("-f", "--aslr"))
     assert re.fullmatch(r"1 prelinked, 0 unchanged, 0 skipped; carrier \S*/libc\.so\.6: installed\n", done.stdout)

@@ -64,10 +64,40 @@ int fp_run_check_carrier(const struct fp_run *run, const struct fp_object *objec
 	return fp_run_check_runtime(run, runtime, why);
 }
 
+static const char *runtime_source(const struct fp_run *run)
+{
+	return run->options.runtime_source ? run->options.runtime_source : FP_RUNTIME_PATH;
+}
+
+static int read_source(const struct fp_run *run, unsigned char **ret_bytes, size_t *ret_size,
+		       struct fp_why *why)
+{
+	const char *source = runtime_source(run);
+	struct stat stat;
+	int error = fp_run_read_file(source, ret_bytes, ret_size, &stat, why);
+
+	if (error || is_runtime(*ret_bytes, *ret_size))
+		return error;
+	free(*ret_bytes);
+	return fp_why_set(why, FP_REASON_MALFORMED, source, "not a runtime of fastprelink");
+}
+
+int fp_run_check_source(const struct fp_run *run, struct fp_why *why)
+{
+	unsigned char *bytes;
+	size_t size;
+	int error = read_source(run, &bytes, &size, why);
+
+	if (!error)
+		free(bytes);
+	else if (error == -ENOENT)
+		error = fp_why_set(why, FP_REASON_NO_RUNTIME, runtime_source(run),
+				   "install fastprelink, or name the file with --runtime-source");
+	return error;
+}
+
 int fp_run_install_runtime(struct fp_run *run, struct fp_why *why)
 {
-	const char *source =
-		run->options.runtime_source ? run->options.runtime_source : FP_RUNTIME_PATH;
 	const char *path = fp_run_on_host(run, run->runtime);
 	unsigned char *bytes = NULL, *old = NULL;
 	size_t size = 0, old_size = 0;
@@ -76,20 +106,17 @@ int fp_run_install_runtime(struct fp_run *run, struct fp_why *why)
 
 	if (!path)
 		return fp_why_system(why, ENOMEM, run->runtime, "install");
-	error = fp_run_read_file(source, &bytes, &size, &stat, why);
+	error = read_source(run, &bytes, &size, why);
 	if (error)
 		return error;
-	if (!is_runtime(bytes, size))
-		error = fp_why_set(why, FP_REASON_MALFORMED, source,
-				   "not a runtime of fastprelink");
-	if (!error && fp_run_read_file(path, &old, &old_size, &stat, NULL) == 0 &&
-	    old_size == size && memcmp(old, bytes, size) == 0) {
+	if (fp_run_read_file(path, &old, &old_size, &stat, NULL) == 0 && old_size == size &&
+	    memcmp(old, bytes, size) == 0) {
 		free(old);
 		free(bytes);
 		return 0;
 	}
 	free(old);
-	if (!error && !run->options.dry_run) {
+	if (!run->options.dry_run) {
 		error = fp_run_make_parents(path, why);
 		if (!error)
 			error = fp_commit_new(path, 0755, bytes, size, why);

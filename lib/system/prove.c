@@ -122,7 +122,8 @@ static void remove_stale(const char *parent, const char *name)
 	int inner;
 
 	while (directory && (entry = readdir(directory))) {
-		if (strncmp(entry->d_name, FP_TEMPORARY_PREFIX, sizeof(FP_TEMPORARY_PREFIX) - 1) != 0)
+		if (strncmp(entry->d_name, FP_TEMPORARY_PREFIX, sizeof(FP_TEMPORARY_PREFIX) - 1) !=
+		    0)
 			continue;
 		inner = openat(dirfd(directory), entry->d_name,
 			       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
