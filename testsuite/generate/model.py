@@ -93,8 +93,8 @@ def choose(seed):
     choose_program_definitions(dice, closure)
     for one in [*libraries, program]:
         choose_references(dice, closure, one)
-        settle(one)
         choose_oddities(random.Random(f"{seed} {one.index}"), one)
+        settle(closure, one)
     if dice.random() < 0.15:
         closure.cxx = choose_cxx(dice)
     return closure
@@ -290,16 +290,20 @@ def choose_references(dice, closure, one):
                         and all(made.name != name for name, _ in one.old)]
 
 
-def settle(one):
-    """Leaves out what does not work in plain starts.
+def settle(closure, one):
+    """Leaves out what does not link, or does not work in plain starts.
 
     gold puts the slots of IRELATIVE relocations before the TLS descriptors, but its code looks for the descriptors where they
     would be without those slots: instead of a descriptor's function it calls the IFUNC, with whatever is in the registers.  What is
     read as a thread-local variable is then random, and so is how often functions call each other; half of the starts
-    overflow the stack."""
+    overflow the stack.
+
+    mold fails an assertion with some programs that are not position-independent and keep their relocations."""
     ifuncs = one.local_ifunc or any(made.kind == "ifunc" for made in one.definitions.values())
     if one.linker == "gold" and ifuncs and "-mtls-dialect=gnu2" in one.flags:
         one.flags.remove("-mtls-dialect=gnu2")
+    if one.linker == "mold" and one.index == PROGRAM and not closure.pie and "-Wl,--emit-relocs" in one.flags:
+        one.flags.remove("-Wl,--emit-relocs")
 
 
 def choose_cxx(dice):
