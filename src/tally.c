@@ -68,6 +68,7 @@ static bool is_failure(enum fp_reason reason)
 	case FP_REASON_NO_MEMORY:
 	case FP_REASON_CHANGED:
 	case FP_REASON_CARRIER_FAILED:
+	case FP_REASON_NO_RUNTIME:
 	case FP_REASON_MODIFIED:
 		return true;
 	default:

@@ -64,36 +64,21 @@ int fp_run_check_carrier(const struct fp_run *run, const struct fp_object *objec
 	return fp_run_check_runtime(run, runtime, why);
 }
 
-static const char *runtime_source(const struct fp_run *run)
-{
-	return run->options.runtime_source ? run->options.runtime_source : FP_RUNTIME_PATH;
-}
-
 static int read_source(const struct fp_run *run, unsigned char **ret_bytes, size_t *ret_size,
 		       struct fp_why *why)
 {
-	const char *source = runtime_source(run);
+	const char *source =
+		run->options.runtime_source ? run->options.runtime_source : FP_RUNTIME_PATH;
 	struct stat stat;
 	int error = fp_run_read_file(source, ret_bytes, ret_size, &stat, why);
 
+	if (error == -ENOENT)
+		return fp_why_set(why, FP_REASON_NO_RUNTIME, source,
+				  "install fastprelink, or name the file with --runtime-source");
 	if (error || is_runtime(*ret_bytes, *ret_size))
 		return error;
 	free(*ret_bytes);
-	return fp_why_set(why, FP_REASON_MALFORMED, source, "not a runtime of fastprelink");
-}
-
-int fp_run_check_source(const struct fp_run *run, struct fp_why *why)
-{
-	unsigned char *bytes;
-	size_t size;
-	int error = read_source(run, &bytes, &size, why);
-
-	if (!error)
-		free(bytes);
-	else if (error == -ENOENT)
-		error = fp_why_set(why, FP_REASON_NO_RUNTIME, runtime_source(run),
-				   "install fastprelink, or name the file with --runtime-source");
-	return error;
+	return fp_why_set(why, FP_REASON_NO_RUNTIME, source, "not a runtime of fastprelink");
 }
 
 int fp_run_install_runtime(struct fp_run *run, struct fp_why *why)

@@ -52,9 +52,6 @@ int fp_run_make_parents(const char *path, struct fp_why *why);
 int fp_run_read_file(const char *path, unsigned char **ret_bytes, size_t *ret_size,
 		     struct stat *ret_stat, struct fp_why *why);
 
-/* Whether the file that the runtime is installed from is there and is one.  Reason: FP_REASON_NO_RUNTIME when there is none. */
-int fp_run_check_source(const struct fp_run *run, struct fp_why *why);
-
 /* Puts the runtime where the stub looks for it, unless it is there. */
 int fp_run_install_runtime(struct fp_run *run, struct fp_why *why);
 

@@ -115,6 +115,7 @@ static bool is_lasting(const struct fp_why *why)
 	case FP_REASON_SELF_CHECKED:
 	case FP_REASON_MISSING_LIBRARY:
 	case FP_REASON_MISSING_VERSION:
+	case FP_REASON_NO_RUNTIME:
 		return false;
 	default:
 		return true;

@@ -603,8 +603,6 @@ int fp_run_prelink(struct fp_run *run, const struct fp_request *request, fp_prog
 	struct list list = { 0 };
 	int error = fp_run_configure(run, why);
 
-	if (!error)
-		error = fp_run_check_source(run, why);
 	if (error)
 		return error;
 	if (request->all || request->paths_are_changes)

@@ -20,7 +20,7 @@ FLOATING_PROGRAMS = 12
 # Look-ups do not depend on the placement.  They are compared when all is plain, and again when most files are rewritten.
 REBOUND = "fixed"
 # Reasons of fastprelink that are not about the file but about this run: a sweep must not meet them.
-FAILURES = {"system", "changed", "no-memory", "bad-configuration", "modified", "newer-format", "carrier-failed"}
+FAILURES = {"system", "changed", "no-memory", "bad-configuration", "modified", "newer-format", "carrier-failed", "no-runtime"}
 # A library of these kinds is not to be placed at all: see "Libraries that float" in doc/limits.md.
 NEVER = ("it is the carrier", "libc", "ld.so")
 COMMAND_SECONDS = 7200
