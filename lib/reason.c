@@ -58,6 +58,7 @@ static const struct {
 	[FP_REASON_NO_STUB] = { "no-stub", "the carrier has no stub" },
 	[FP_REASON_OTHER_STUB] = { "other-stub", "the stub is not that of this release" },
 	[FP_REASON_NO_RUNTIME] = { "no-runtime", "the runtime is missing or damaged" },
+	[FP_REASON_BAD_CACHE] = { "bad-cache", "not a cache of this release" },
 };
 
 const char *fp_reason_id(enum fp_reason reason)

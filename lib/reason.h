@@ -49,6 +49,7 @@ enum fp_reason {
 	FP_REASON_NO_STUB,        /* the carrier that a table names has no stub */
 	FP_REASON_OTHER_STUB,     /* or that of another release */
 	FP_REASON_NO_RUNTIME,     /* the stub would not find the runtime, or not take it */
+	FP_REASON_BAD_CACHE,      /* a file that is to be read, or replaced, as a cache is none */
 	FP_REASON_COUNT
 };
 

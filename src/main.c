@@ -217,6 +217,29 @@ static int collect(const char *path, void *context)
 	return 0;
 }
 
+/* Where the list of prelinked files goes, and what is said meanwhile. */
+struct undo_walk {
+	struct file_list list;
+	struct output *output;
+};
+
+static int collect_prelinked(const char *path, void *context)
+{
+	struct undo_walk *walk = context;
+
+	return collect(path, &walk->list);
+}
+
+static int say_unreadable(const char *path, int error, void *context)
+{
+	struct undo_walk *walk = context;
+	struct fp_why why = { 0 };
+
+	fp_why_system(&why, error, path, "read");
+	output_skipped(walk->output, path, &why);
+	return interrupted ? -EINTR : 0;
+}
+
 static void free_list(struct file_list *list)
 {
 	while (list->count)
@@ -227,13 +250,13 @@ static void free_list(struct file_list *list)
 /* Restores everything; with nothing prelinked left, the runtime goes too. */
 static int undo_all(struct fp_run *run, struct output *output, const struct options *options)
 {
-	struct file_list list = { 0 };
+	struct undo_walk walk = { .output = output };
 	struct fp_why why = { 0 };
-	int error = fp_run_each_prelinked(run, collect, &list);
+	int error = fp_run_each_prelinked(run, collect_prelinked, say_unreadable, &walk);
 
 	if (!error) {
-		output_start(output, options, list.count);
-		each_file(run, output, undo_file, list.files, list.count);
+		output->file_total = walk.list.count;
+		each_file(run, output, undo_file, walk.list.files, walk.list.count);
 		if (!output->tally.skipped && !interrupted && !options->run.dry_run &&
 		    fp_run_remove_runtime(run, &why) != 0)
 			output_skipped(output, why.file, &why);
@@ -241,7 +264,7 @@ static int undo_all(struct fp_run *run, struct output *output, const struct opti
 		fp_why_system(&why, -error, NULL, "find prelinked files");
 		output_fatal(output, &why);
 	}
-	free_list(&list);
+	free_list(&walk.list);
 	return error;
 }
 
@@ -269,7 +292,7 @@ static int read_names(const char *name, struct file_list *list)
 	FILE *file = strcmp(name, "-") == 0 ? stdin : fopen(name, "re");
 	char *text = NULL;
 	size_t size = 0, space = 0, got;
-	int error = file ? 0 : -errno;
+	int error = file ? 0 : -errno, read_errno = 0;
 
 	do {
 		char *larger;
@@ -282,11 +305,13 @@ static int read_names(const char *name, struct file_list *list)
 			else
 				error = -ENOMEM;
 		}
+		errno = 0;
 		got = error ? 0 : fread(text + size, 1, space - size, file);
+		read_errno = errno;
 		size += got;
 	} while (got);
 	if (!error && ferror(file))
-		error = -EIO;
+		error = read_errno ? -read_errno : -EIO;
 	if (!error)
 		error = split_names(text, size, list);
 	free(text);
@@ -322,7 +347,9 @@ static int prelink_all(struct fp_run *run, struct output *output, const struct o
 	told = output->tally.done + output->tally.unchanged + output->tally.skipped;
 	if (error == -EINTR && told < options->file_count)
 		output_interrupted(output, options->files[told], options->file_count - told);
-	else if (error && error != -EINTR)
+	else if (error == -EINTR)
+		output_stopped(output);
+	else if (error)
 		output_fatal(output, &why);
 	free_list(&list);
 	return error == -EINTR ? 0 : error;
@@ -340,6 +367,8 @@ static int verify_all(struct fp_run *run, struct output *output)
 		return output_verify_end(output);
 	if (error != -EINTR)
 		output_fatal(output, &why);
+	else if (!output->failed)
+		output_stopped(output);
 	return error;
 }
 

@@ -110,6 +110,23 @@ static enum options_result check_selection(const struct raw *raw, const char *re
 	return OPTIONS_RUN;
 }
 
+static enum options_result check_names(const struct raw *raw, char *const *files, size_t count)
+{
+	const struct given names[] = {
+		{ raw->config_file && !*raw->config_file, "--config-file" },
+		{ raw->cache_file && !*raw->cache_file, "--cache-file" },
+		{ raw->files_from && !*raw->files_from, "--files-from" },
+		{ raw->junit && !*raw->junit, "--junit" },
+		{ raw->undo_output && !*raw->undo_output, "--undo-output" },
+	};
+	const char *empty = first_given(names, sizeof(names) / sizeof(names[0]));
+
+	for (size_t i = 0; i < count && !empty; i++)
+		if (!*files[i])
+			return wrong("a file's name is empty");
+	return empty ? wrong("%s needs the name of a file", empty) : OPTIONS_RUN;
+}
+
 /* What does not go together; the same pairs as in classic prelink where it has the options. */
 static enum options_result check_combinations(const struct raw *raw, size_t file_count)
 {
@@ -174,15 +191,16 @@ static enum options_result check_combinations(const struct raw *raw, size_t file
 	return result == OPTIONS_RUN ? check_bindings(raw) : result;
 }
 
-/* Reads TEXT, a number in the notation of C; false when it is anything else. */
+/* Reads TEXT, a decimal number or, with 0x in front, a hexadecimal one; false when it is anything else. */
 static bool read_address(const char *text, uint64_t *ret_address)
 {
+	bool hexadecimal = text[0] == '0' && (text[1] | 0x20) == 'x';
 	char *end;
 
-	if (!isdigit((unsigned char)*text))
+	if (!isdigit((unsigned char)*text) || (hexadecimal && !isxdigit((unsigned char)text[2])))
 		return false;
 	errno = 0;
-	*ret_address = strtoull(text, &end, 0);
+	*ret_address = strtoull(text, &end, hexadecimal ? 16 : 10);
 	return errno == 0 && !*end;
 }
 
@@ -242,6 +260,7 @@ static void fill(struct options *options, const struct raw *raw)
 					      : FP_PLACEMENT_CONFIGURED;
 	options->run.random = raw->random;
 	options->run.conserve_memory = raw->conserve_memory;
+	options->run.carrier_chosen = raw->carrier != NULL;
 	options->run.no_carrier = raw->carrier && strcmp(raw->carrier, "no") == 0;
 	/* As in classic prelink the search path defaults to the loader's; that of this system says
 	   nothing about another root. */
@@ -408,7 +427,9 @@ enum options_result options_parse(int argc, const char **argv, struct options *r
 	if (raw.seed ? !read_address(raw.seed, &options->run.seed)
 		     : raw.random && getrandom(&options->run.seed, 4, 0) != 4)
 		return wrong("--seed needs a number, not \"%s\"", raw.seed ? raw.seed : "");
-	result = check_combinations(&raw, options->file_count);
+	result = check_names(&raw, options->files, options->file_count);
+	if (result == OPTIONS_RUN)
+		result = check_combinations(&raw, options->file_count);
 	if (result == OPTIONS_RUN)
 		fill(options, &raw);
 	return result;

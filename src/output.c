@@ -186,14 +186,24 @@ void output_intact(struct output *output, const char *file)
 		say(output, "%s: intact", file);
 }
 
-/* The line is that of md5sum and its sisters. */
+/* The line is that of md5sum and its sisters, which mark a name that would take more than its line. */
 void output_digest(struct output *output, const char *file, const char *digest)
 {
+	bool marked = strpbrk(file, "\\\n\r") != NULL;
+	char *name = marked ? text_one_line(file) : strdup(file);
+	struct fp_why why = { 0 };
+
+	if (!name) {
+		fp_why_system(&why, ENOMEM, file, "print");
+		output_skipped(output, file, &why);
+		return;
+	}
 	output->tally.done++;
 	if (output->options->json)
 		say_json(output, record_digest(output->options, file, digest));
 	else
-		say_exactly(output, "%s  %s", digest, file);
+		say_exactly(output, "%s%s  %s", marked ? "\\" : "", digest, name);
+	free(name);
 }
 
 void output_content(struct output *output, const void *bytes, size_t size)
@@ -285,6 +295,11 @@ void output_skipped(struct output *output, const char *file, const struct fp_why
 void output_interrupted(struct output *output, const char *file, size_t left)
 {
 	complain(output, "%s: interrupted: %zu files not done", file, left);
+}
+
+void output_stopped(struct output *output)
+{
+	complain(output, "interrupted: not everything is done; run it again");
 }
 
 void output_fatal(struct output *output, const struct fp_why *why)

@@ -61,6 +61,9 @@ bool output_is_complete(const struct output *output);
 /* A run ended before FILE and LEFT - 1 more files. */
 void output_interrupted(struct output *output, const char *file, size_t left);
 
+/* A run that finds its files itself ended early. */
+void output_stopped(struct output *output);
+
 /* The last lines of a run that writes.  CARRIER is what was done about it, or null. */
 void output_summary(struct output *output, const struct fp_carrier_result *carrier);
 

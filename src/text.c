@@ -21,6 +21,25 @@ void text_printable(const char *text, char *ret_text, size_t size)
 	ret_text[used] = '\0';
 }
 
+char *text_one_line(const char *text)
+{
+	char *line = malloc(2 * strlen(text) + 1), *at = line;
+
+	for (; line && *text; text++) {
+		const char *letter = *text == '\n'   ? "n"
+				     : *text == '\r' ? "r"
+				     : *text == '\\' ? "\\"
+						     : NULL;
+
+		if (letter)
+			*at++ = '\\';
+		*at++ = letter ? *letter : *text;
+	}
+	if (line)
+		*at = '\0';
+	return line;
+}
+
 void text_reason(const struct fp_why *why, char *ret_text, size_t size)
 {
 	if (why->reason == FP_REASON_SYSTEM)

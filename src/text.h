@@ -13,6 +13,9 @@ enum { TEXT_LINE = 3 * FP_WHY_FILE };
 /* Copies TEXT so that it stays on one line and cannot steer a terminal: control characters become octal escapes. */
 void text_printable(const char *text, char *ret_text, size_t size);
 
+/* TEXT with its newlines, carriage returns and backslashes escaped as coreutils' digest tools do, malloced; null when memory is out. */
+char *text_one_line(const char *text);
+
 /* What a refusal says behind the file's name.  A failed system call speaks for itself. */
 void text_reason(const struct fp_why *why, char *ret_text, size_t size);
 

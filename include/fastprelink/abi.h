@@ -43,7 +43,7 @@ struct fp_table {
 	uint32_t ifunc_count;
 	uint32_t fills; /* offset of struct fp_table_fill[fill_count] */
 	uint32_t fill_count;
-	uint64_t word_count; /* words the runtime fills, for reports */
+	uint64_t word_count; /* words that ld.so does not fill, for reports */
 };
 
 /* Position of an entry in the dynamic section that the runtime changes; none: the object has no such entry. */

@@ -258,11 +258,14 @@ void fp_loader_forget(struct fp_loader *loader, const char *path)
 
 const char *fp_loader_resolve(struct fp_loader *loader, const char *path)
 {
-	const struct fp_path *resolved;
+	char *absolute = path[0] == '/' ? NULL : make_absolute(loader, path);
+	const struct fp_path *resolved = NULL;
 
 	fp_loader_lock(loader);
-	resolved = fp_root_resolve(&loader->root, path);
+	if (absolute || path[0] == '/')
+		resolved = fp_root_resolve(&loader->root, absolute ? absolute : path);
 	fp_loader_unlock(loader);
+	free(absolute);
 	return resolved && !resolved->error ? resolved->host : NULL;
 }
 

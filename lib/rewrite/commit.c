@@ -158,11 +158,11 @@ static int check_directory(const struct replacement *r)
 {
 	int flags = 0;
 
-	if (sys_access(r->directory, ".", W_OK | X_OK) != 0)
-		return failed(r, "write directory");
 	if (sys_get_flags(r->directory, &flags) == 0 && (flags & (FS_IMMUTABLE_FL | FS_APPEND_FL)))
 		return fp_why_set(r->why, FP_REASON_IMMUTABLE, r->path, "%s directory",
 				  flags & FS_IMMUTABLE_FL ? "immutable" : "append-only");
+	if (sys_access(r->directory, ".", W_OK | X_OK) != 0)
+		return failed(r, "write directory");
 	return 0;
 }
 

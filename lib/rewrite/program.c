@@ -181,14 +181,13 @@ static struct block find_block(const struct fp_object *object)
 	return (struct block){ 0 };
 }
 
-/* Data behind the ELF image belongs to somebody who finds it by the file's end. */
-static int check_payload(const struct rewriter *rewriter)
+int fp_program_check_payload(const struct fp_object *original, struct fp_why *why)
 {
-	uint64_t trailing = fp_object_trailing(rewriter->original);
+	uint64_t trailing = fp_object_trailing(original);
 
 	if (trailing > MAX_PADDING)
-		return fp_why_set(rewriter->why, FP_REASON_PAYLOAD, rewriter->original->path,
-				  "%llu bytes", (unsigned long long)trailing);
+		return fp_why_set(why, FP_REASON_PAYLOAD, original->path, "%llu bytes",
+				  (unsigned long long)trailing);
 	return 0;
 }
 
@@ -487,7 +486,7 @@ static int check_original(const struct rewriter *rewriter)
 {
 	return rewriter->original->phnum + NEW_PHDRS > PN_XNUM - 1
 		       ? no_room(rewriter, "too many program headers")
-		       : check_payload(rewriter);
+		       : fp_program_check_payload(rewriter->original, rewriter->why);
 }
 
 int fp_program_possible(const struct fp_object *original, const struct fp_closure *closure,

@@ -12,6 +12,9 @@ int fp_program_rewrite(const struct fp_object *original, const struct fp_closure
 		       const struct fp_buffer *table, struct fp_buffer *ret_file,
 		       struct fp_why *why);
 
+/* Data behind the image of ORIGINAL belongs to somebody who finds it by the file's end.  Reason: FP_REASON_PAYLOAD. */
+int fp_program_check_payload(const struct fp_object *original, struct fp_why *why);
+
 /* Whether fp_program_rewrite would do it, for as little as that takes; *RET_ADDED is by how much it would grow with a table of TABLE_SIZE
    bytes, the undo data aside, which are small. */
 int fp_program_possible(const struct fp_object *original, const struct fp_closure *closure,

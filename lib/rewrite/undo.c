@@ -405,7 +405,11 @@ static int restore(const struct fp_object *object, bool digests, struct fp_buffe
 	int error;
 
 	if (!section)
-		return fp_why_set(why, FP_REASON_NOT_PRELINKED, object->path, "%s", "");
+		return fp_why_set(why,
+				  fp_undo_remains(object->image, object->size)
+					  ? FP_REASON_MODIFIED
+					  : FP_REASON_NOT_PRELINKED,
+				  object->path, "%s", "");
 	error = read_header(object, section, digests, &header, why);
 	if (error)
 		return error;
@@ -441,4 +445,14 @@ int fp_undo_apply(const struct fp_object *object, struct fp_buffer *ret_original
 		  struct fp_why *why)
 {
 	return restore(object, false, ret_original, why);
+}
+
+int fp_undo_check(const struct fp_object *object, struct fp_why *why)
+{
+	const Elf64_Shdr *section = fp_object_section(object, FP_UNDO_SECTION);
+	struct fp_undo_header header;
+
+	if (!section)
+		return fp_why_set(why, FP_REASON_MODIFIED, object->path, "%s", "");
+	return read_header(object, section, true, &header, why);
 }

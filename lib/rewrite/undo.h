@@ -50,6 +50,9 @@ uint64_t fp_undo_original_size(const struct fp_object *object);
 int fp_undo_restore(const struct fp_object *object, struct fp_buffer *ret_original,
 		    struct fp_why *why);
 
+/* Whether OBJECT, a prelinked file, is what was written: it has its undo data, and their seal matches.  Reasons as fp_undo_restore. */
+int fp_undo_check(const struct fp_object *object, struct fp_why *why);
+
 /* As fp_undo_restore without looking at the digests: for who made OBJECT and compares the result itself. */
 int fp_undo_apply(const struct fp_object *object, struct fp_buffer *ret_original,
 		  struct fp_why *why);

@@ -19,6 +19,10 @@ int fp_batch_look(struct fp_batch *batch, struct fp_why *why);
 /* Writes what was decided.  Returns as fp_run_prelink. */
 int fp_batch_write(struct fp_batch *batch, struct fp_why *why);
 
+/* Tells VISIT that PATH, on the host, could not be looked at because of ERROR. */
+int fp_run_tell_unreadable(const struct fp_run *run, const char *path, int error,
+			   fp_program_visit *visit, void *context);
+
 /* fp_run_prelink for a request with ALL or PATHS_ARE_CHANGES, for a run that is configured. */
 int fp_run_whole(struct fp_run *run, const struct fp_request *request, fp_program_visit *visit,
 		 void *context, struct fp_why *why);

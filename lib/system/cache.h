@@ -102,11 +102,14 @@ struct fp_cache *fp_cache_new(uint64_t environment);
 void fp_cache_free(struct fp_cache *cache);
 
 /* Reads the file PATH of the host, which must be a cache of ENVIRONMENT, if that is not null.  Reasons: FP_REASON_SYSTEM,
-   FP_REASON_NOT_REGULAR, FP_REASON_MALFORMED, FP_REASON_CHANGED. */
+   FP_REASON_NOT_REGULAR, FP_REASON_BAD_CACHE, FP_REASON_CHANGED. */
 int fp_cache_load(const char *path, const uint64_t *environment, struct fp_cache **ret_cache,
 		  struct fp_why *why);
 
-/* The same for a run that can do without.  What is missing, damaged, of another version or of another ENVIRONMENT gives an empty cache.
+/* Whether PATH may be overwritten with a cache: a text or an ELF file was named by mistake.  Reason: FP_REASON_BAD_CACHE. */
+int fp_cache_replaceable(const char *path, struct fp_why *why);
+
+/* The same as fp_cache_load for a run that can do without.  What is missing, damaged, of another version or of another ENVIRONMENT gives an empty cache.
    Null: out of memory. */
 struct fp_cache *fp_cache_read(const char *path, uint64_t environment);
 

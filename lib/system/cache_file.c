@@ -2,6 +2,7 @@
 
    A header, then numbers as unsigned LEB128 and texts as length and bytes, in the order of `put_...` below.  The file may have been
    damaged or made by anybody: whatever does not fit makes it an empty cache. */
+#include <elf.h>
 #include <errno.h>
 #include <fastprelink/abi.h>
 #include <fcntl.h>
@@ -365,11 +366,11 @@ int fp_cache_load(const char *path, const uint64_t *environment, struct fp_cache
 	else if (!S_ISREG(stat.st_mode))
 		error = fp_why_set(why, FP_REASON_NOT_REGULAR, path, "%s", "");
 	else if (stat.st_size > MAX_SIZE)
-		error = fp_why_set(why, FP_REASON_MALFORMED, path, "too large for a cache");
+		error = fp_why_set(why, FP_REASON_BAD_CACHE, path, "too large");
 	else
 		error = fp_run_read_file(path, &bytes, &size, &stat, why);
 	if (!error && !parse(cache, bytes, size, environment))
-		error = fp_why_set(why, FP_REASON_MALFORMED, path, "not a cache of this release");
+		error = fp_why_set(why, FP_REASON_BAD_CACHE, path, "%s", "");
 	free(bytes);
 	if (error) {
 		fp_cache_free(cache);
@@ -378,6 +379,30 @@ int fp_cache_load(const char *path, const uint64_t *environment, struct fp_cache
 	cache->is_changed = false;
 	*ret_cache = cache;
 	return 0;
+}
+
+static bool is_text(const unsigned char *bytes, size_t size)
+{
+	if (!memchr(bytes, '\n', size))
+		return false;
+	for (size_t i = 0; i < size; i++)
+		if (bytes[i] < ' ' && (bytes[i] < '\t' || bytes[i] > '\r'))
+			return false;
+	return true;
+}
+
+int fp_cache_replaceable(const char *path, struct fp_why *why)
+{
+	unsigned char start[512] = { 0 };
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	ssize_t size = fd < 0 ? 0 : read(fd, start, sizeof(start));
+
+	if (fd >= 0)
+		close(fd);
+	if (size <= 0 || memcmp(start, MAGIC, sizeof(MAGIC) - 1) == 0 ||
+	    (memcmp(start, ELFMAG, SELFMAG) != 0 && !is_text(start, (size_t)size)))
+		return 0;
+	return fp_why_set(why, FP_REASON_BAD_CACHE, path, "it would be lost, name another file");
 }
 
 struct fp_cache *fp_cache_read(const char *path, uint64_t environment)

@@ -423,6 +423,8 @@ bool fp_config_excludes(const struct fp_config *config, const char *path)
 
 	if (length >= sizeof(above) || fp_patterns_find(&config->excluded, path))
 		return true;
+	if (fp_config_excludes_path(config, "/"))
+		return true;
 	memcpy(above, path, length + 1);
 	while (length-- > 1) {
 		if (above[length] != '/')

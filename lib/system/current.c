@@ -6,6 +6,7 @@
 #include "current.h"
 
 #include <string.h>
+#include <unistd.h>
 
 struct fp_file_key fp_current_key(const struct fp_run *run, const char *path)
 {
@@ -92,10 +93,21 @@ void fp_current_covers(const struct fp_run *run)
 	}
 }
 
-/* Earlier runs could not give the library the place that it should have. */
+/* Earlier runs could not give the library the place that it should have, or what kept them from it may be gone though the file is what
+   it was. */
 static bool was_skipped(const struct fp_cached_file *library)
 {
-	return library->reason && !library->is_placed;
+	switch (library->reason) {
+	case FP_REASON_NONE:
+		return false;
+	case FP_REASON_SYSTEM:
+		return true;
+	case FP_REASON_SELF_CHECKED: /* the detail is the checksum's name */
+		return !library->is_placed || !library->detail ||
+		       access(library->detail, F_OK) != 0;
+	default:
+		return !library->is_placed;
+	}
 }
 
 bool fp_current_is_affected(const struct fp_run *run, struct fp_cached_file *program)

@@ -90,7 +90,7 @@ int fp_run_install_runtime(struct fp_run *run, struct fp_why *why)
 	int error;
 
 	if (!path)
-		return fp_why_system(why, ENOMEM, run->runtime, "install");
+		return fp_why_system(why, errno, run->runtime, "install");
 	error = read_source(run, &bytes, &size, why);
 	if (error)
 		return error;
@@ -167,7 +167,7 @@ int fp_run_remove_runtime(struct fp_run *run, struct fp_why *why)
 	const char *path = fp_run_on_host(run, run->runtime);
 
 	if (!path)
-		return fp_why_system(why, ENOMEM, run->runtime, "remove");
+		return fp_why_system(why, errno, run->runtime, "remove");
 	/* Without a root it is the package's file. */
 	if (!run->root && strcmp(run->runtime, FP_RUNTIME_PATH) == 0)
 		return 0;

@@ -42,7 +42,8 @@ int fp_run_cache_path(const struct fp_run *run, char ret_path[PATH_MAX]);
 /* PATH as seen inside the root: names may be given with the root's prefix or without it. */
 const char *fp_run_inside(const struct fp_run *run, const char *path);
 
-/* PATH, which is inside the root, as the host names it; null when memory is out. */
+/* PATH, absolute inside the root, as the host names it, whether or not it is there; null, with an errno, when a link on the way leads nowhere
+   or memory is out. */
 const char *fp_run_on_host(struct fp_run *run, const char *path);
 
 /* Makes the directories above PATH, on the host, that are not there. */
@@ -60,9 +61,9 @@ int fp_run_install_runtime(struct fp_run *run, struct fp_why *why);
 int fp_run_ensure_carrier(struct fp_run *run, const struct fp_closure *closure, size_t index,
 			  bool *ret_replaced, struct fp_why *why);
 
-/* Whether the program of CLOSURE is to be prelinked, as far as its file and its closure tell.  COUNTS and *RET_CARRIER are set
-   when it may be. */
-int fp_run_check_program(const struct fp_run *run, const struct fp_closure *closure,
+/* Whether the closure of a program has a carrier, *RET_CARRIER, and enough to gain; COUNTS are set then, and where there is little to
+   gain. */
+int fp_run_weigh_program(const struct fp_run *run, const struct fp_closure *closure,
 			 struct fp_table_counts *counts, size_t *ret_carrier, struct fp_why *why);
 
 /* Whether the file PATH, inside the root, is a runtime that a stub takes.  Reason: FP_REASON_NO_RUNTIME. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "../rewrite/commit.h"
+#include "../rewrite/program.h"
 
 /* What a start is spared, measured with bench/start. */
 enum {
@@ -91,7 +92,7 @@ int fp_policy_program(const struct fp_object *program, struct fp_why *why)
 		return fp_why_set(why, FP_REASON_SETUID, path, "file capabilities");
 	if (!program->has_debug)
 		return fp_why_set(why, FP_REASON_UNSUPPORTED, path, "no DT_DEBUG entry");
-	return 0;
+	return fp_program_check_payload(program, why);
 }
 
 uint64_t fp_policy_saved_ns(const struct fp_closure *closure, const struct fp_table_counts *counts)

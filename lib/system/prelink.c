@@ -152,16 +152,11 @@ static int rewrite_program(struct fp_run *run, const struct fp_closure *closure,
 	return error;
 }
 
-int fp_run_check_program(const struct fp_run *run, const struct fp_closure *closure,
+int fp_run_weigh_program(const struct fp_run *run, const struct fp_closure *closure,
 			 struct fp_table_counts *counts, size_t *ret_carrier, struct fp_why *why)
 {
 	const struct fp_object *program = closure->members[0].object;
-	int error = fp_policy_program(program, why);
 
-	if (!error)
-		error = fp_policy_changeable(program, why);
-	if (error)
-		return error;
 	*ret_carrier = fp_carrier_find(closure);
 	if (*ret_carrier == closure->count)
 		return fp_why_set(why, FP_REASON_NO_CARRIER, program->path,
@@ -171,6 +166,19 @@ int fp_run_check_program(const struct fp_run *run, const struct fp_closure *clos
 		       ? 0
 		       : fp_policy_gain(closure, counts,
 					fp_config_settings(run->config)->min_saved_us, why);
+}
+
+/* Whether the program of CLOSURE is to be prelinked, as far as its file and its closure tell.  COUNTS and *RET_CARRIER are set
+   when it may be. */
+static int check_program(const struct fp_run *run, const struct fp_closure *closure,
+			 struct fp_table_counts *counts, size_t *ret_carrier, struct fp_why *why)
+{
+	const struct fp_object *program = closure->members[0].object;
+	int error = fp_policy_program(program, why);
+
+	if (!error)
+		error = fp_policy_changeable(program, why);
+	return error ? error : fp_run_weigh_program(run, closure, counts, ret_carrier, why);
 }
 
 /* True when the program's table is that of its closure as it is and as it is to be. */
@@ -217,7 +225,7 @@ static void look(size_t index, void *context)
 				     &job->why);
 
 	if (!error)
-		error = fp_run_check_program(run, job->closure, &counts, &job->carrier, &job->why);
+		error = check_program(run, job->closure, &counts, &job->carrier, &job->why);
 	if (!error || (job->closure && job->why.reason == FP_REASON_LITTLE_GAIN)) {
 		fill_result(&job->result, job->closure, &counts,
 			    fp_undo_original_size(job->closure->members[0].object));
@@ -367,6 +375,10 @@ static void compare(size_t index, void *context)
 	job->result.accelerated = fp_carrier_stub(job->closure->members[job->carrier].object) ||
 				  (options->dry_run && !options->no_carrier);
 	job->current = is_current(batch->run, job->closure, job->carrier);
+	/* The table says nothing of the rest of the file. */
+	if (job->current &&
+	    fp_undo_check(job->closure->members[0].object, &job->why) != 0)
+		fail(job, NULL);
 	fp_run_stay_small(batch->run);
 }
 
@@ -391,6 +403,7 @@ static void recount(struct job *job)
 
 	fp_table_recount(fp_program_table(program), job->closure, job->carrier, &counts);
 	fill_result(&job->result, job->closure, &counts, fp_undo_original_size(program));
+	job->result.added_size = program->size - job->result.original_size;
 	job->result.outcome = FP_OUTCOME_UNCHANGED;
 }
 
@@ -533,12 +546,34 @@ int fp_batch_write(struct fp_batch *batch, struct fp_why *why)
 	return explain(error, why);
 }
 
+int fp_run_tell_unreadable(const struct fp_run *run, const char *path, int error,
+			   fp_program_visit *visit, void *context)
+{
+	const struct fp_program_result nothing = { 0 };
+	const char *inside = fp_run_inside(run, path);
+	struct fp_why why = { 0 };
+
+	fp_why_system(&why, error, inside, "read");
+	return visit(inside, &nothing, &why, context);
+}
+
 /* The programs of a request. */
 struct list {
 	struct fp_arena arena;
 	const char **paths;
 	size_t count, space;
+	const struct fp_run *run;
+	fp_program_visit *visit; /* of what could not be read */
+	void *context;
 };
+
+/* A fp_select_unreadable. */
+static int tell_unreadable(const char *path, int error, void *context)
+{
+	const struct list *list = context;
+
+	return fp_run_tell_unreadable(list->run, path, error, list->visit, list->context);
+}
 
 /* A fp_select_visit: of directories, only programs. */
 static int collect(const struct fp_selected *file, void *context)
@@ -599,8 +634,9 @@ int fp_run_prelink(struct fp_run *run, const struct fp_request *request, fp_prog
 		.path_count = request->path_count,
 		.one_file_system = request->one_file_system,
 		.dereference = request->dereference,
+		.unreadable = tell_unreadable,
 	};
-	struct list list = { 0 };
+	struct list list = { .run = run, .visit = visit, .context = context };
 	int error = fp_run_configure(run, why);
 
 	if (error)

@@ -29,9 +29,12 @@ int fp_run_undo(struct fp_run *run, const char *path, const char *output, struct
 }
 
 int fp_run_each_prelinked(struct fp_run *run, int (*visit)(const char *path, void *context),
+			  int (*unreadable)(const char *path, int error, void *context),
 			  void *context)
 {
-	return fp_scan_prelinked(run->root, visit, context);
+	const struct fp_config *config = fp_run_configure(run, NULL) == 0 ? run->config : NULL;
+
+	return fp_scan_prelinked(run->root, config, visit, unreadable, context);
 }
 
 /* Reads the file PATH, which is its own original unless it is what is left of a prelinked one. */
@@ -50,22 +53,20 @@ static int read_plain(const char *path, unsigned char **ret_bytes, size_t *ret_s
 int fp_run_original(struct fp_run *run, const char *path, enum fp_plain plain,
 		    unsigned char **ret_bytes, size_t *ret_size, struct fp_why *why)
 {
-	const char *within = fp_run_inside(run, path), *host = fp_run_on_host(run, within);
+	const char *within = fp_run_inside(run, path), *host;
 	struct fp_object *object;
 	struct fp_buffer original = { 0 };
 	struct fp_why opening = { 0 };
-	int error;
+	int error = fp_loader_open(run->loader, within, &object, &opening);
 
-	if (!host)
-		return fp_why_system(why, ENOMEM, path, "read");
-	error = fp_loader_open(run->loader, within, &object, &opening);
 	if (error && why)
 		*why = opening;
 	if (error && plain == FP_PLAIN_SOUND &&
 	    (opening.reason == FP_REASON_TRUNCATED || opening.reason == FP_REASON_MALFORMED))
 		return error;
-	if (plain != FP_PLAIN_NONE && (error || !fp_undo_present(object)))
-		return read_plain(error ? host : object->path, ret_bytes, ret_size, why);
+	host = error ? fp_loader_resolve(run->loader, within) : object->path;
+	if (plain != FP_PLAIN_NONE && host && (error || !fp_undo_present(object)))
+		return read_plain(host, ret_bytes, ret_size, why);
 	if (!error)
 		error = fp_undo_restore(object, &original, why);
 	if (!error) {

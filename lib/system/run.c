@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "../graph/rootpath.h"
 #include "internal.h"
@@ -69,7 +70,8 @@ int fp_run_configure(struct fp_run *run, struct fp_why *why)
 	settings = fp_config_settings(run->config);
 	if (run->options.placement == FP_PLACEMENT_CONFIGURED)
 		run->options.placement = settings->placement;
-	run->options.no_carrier |= settings->no_carrier;
+	if (!run->options.carrier_chosen)
+		run->options.no_carrier = settings->no_carrier;
 	return 0;
 }
 
@@ -87,5 +89,24 @@ const char *fp_run_inside(const struct fp_run *run, const char *path)
 
 const char *fp_run_on_host(struct fp_run *run, const char *path)
 {
-	return run->root ? fp_arena_format(&run->arena, "%s%s", run->root, path) : path;
+	const char *host = run->root ? run->root : path;
+
+	/* Component by component: a link must not lead out of the root. */
+	for (const char *end = path; run->root && *end && host;) {
+		const char *start = end + strspn(end, "/");
+		const char *inside;
+		struct stat stat;
+
+		end = start + strcspn(start, "/");
+		inside = fp_arena_substring(&run->arena, path, (size_t)(end - path));
+		host = inside ? fp_arena_format(&run->arena, "%s/%.*s", host, (int)(end - start),
+						start)
+			      : NULL;
+		errno = host ? 0 : ENOMEM;
+		if (host && lstat(host, &stat) == 0 && S_ISLNK(stat.st_mode)) {
+			host = fp_loader_resolve(run->loader, inside);
+			errno = host ? 0 : ELOOP;
+		}
+	}
+	return host;
 }

@@ -65,6 +65,7 @@ struct fp_run_options {
 	bool dry_run;      /* decide everything, write nothing */
 	bool force;        /* also what gains little */
 	bool no_carrier;   /* leave libc alone */
+	bool carrier_chosen; /* whatever the configuration says of it */
 	bool libs_only;    /* place the libraries of the programs, and do not write these */
 	enum fp_placement placement;
 	bool conserve_memory; /* libraries that no program of the run loads both of may share addresses */
@@ -189,9 +190,11 @@ int fp_run_bindings(struct fp_run *run, const char *path, fp_binding_visit *visi
    times are those of PATH). */
 int fp_run_undo(struct fp_run *run, const char *path, const char *output, struct fp_why *why);
 
-/* Calls VISIT for every prelinked file and carrier below the root's program and library directories, in a fixed order; stops
-   when VISIT returns non-zero and returns that. */
+/* Calls VISIT for every prelinked file and carrier below the root's program and library directories and those that are configured, in a fixed
+   order, and UNREADABLE with an errno for what could not be looked at; stops when one of them returns non-zero and returns that.  A bad
+   configuration is none. */
 int fp_run_each_prelinked(struct fp_run *run, int (*visit)(const char *path, void *context),
+			  int (*unreadable)(const char *path, int error, void *context),
 			  void *context);
 
 /* Removes the installed runtime; call it when nothing is prelinked any more. */

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <elf.h>
 #include <errno.h>
+#include <fastprelink/abi.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../graph/rootpath.h"
 #include "../layout/layout.h"
 #include "../reloc/reloc.h"
 #include "../rewrite/commit.h"
@@ -51,7 +53,7 @@ static int scan_elf(struct fp_walk *walk, int parent, const char *name, const ch
 	bool elf;
 
 	if (fd < 0)
-		return 0;
+		return fp_walk_unreadable(walk, path, errno);
 	elf = is_elf(fd, &stat);
 	close(fd);
 	if (!elf)
@@ -154,8 +156,30 @@ static int compare_names(const struct dirent **a, const struct dirent **b)
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-/* Walks those directories of ROOT in which programs and libraries are installed. */
-static int scan_system(const struct fp_walk_rules *rules, struct scan *scan, const char *root)
+/* Walks the directories that CONFIG names. */
+static int scan_configured(struct fp_walk *walk, const struct fp_config *config, const char *root)
+{
+	size_t count;
+	const struct fp_config_directory *directories = fp_config_directories(config, &count);
+	struct fp_root inside;
+	int result = fp_root_init(&inside, root);
+
+	for (size_t i = 0; i < count && !result; i++) {
+		const struct fp_path *path = fp_root_resolve(&inside, directories[i].path);
+
+		if (!path)
+			result = -ENOMEM;
+		else if (!path->error)
+			result = fp_walk_tree(walk, *path->host ? path->host : "/",
+					      directories[i].one_file_system);
+	}
+	fp_root_free(&inside);
+	return result;
+}
+
+/* Walks those directories of ROOT in which programs and libraries are installed, and those of CONFIG. */
+static int scan_system(const struct fp_walk_rules *rules, struct scan *scan, const char *root,
+		       const struct fp_config *config)
 {
 	struct fp_walk *walk = fp_walk_new(rules);
 	struct dirent **names = NULL;
@@ -165,6 +189,9 @@ static int scan_system(const struct fp_walk_rules *rules, struct scan *scan, con
 		root = "/";
 	scan->root_length = strlen(root);
 	count = walk ? scandir(root, &names, NULL, compare_names) : 0;
+	/* Without its first directory nothing is known of a system, even where there is none. */
+	if (count < 0 && rules->unreadable)
+		result = rules->unreadable(root, errno, rules->context);
 	for (int i = 0; i < count; i++) {
 		char *path;
 
@@ -181,6 +208,8 @@ static int scan_system(const struct fp_walk_rules *rules, struct scan *scan, con
 		free(names[i]);
 	}
 	free(names);
+	if (!result && config)
+		result = scan_configured(walk, config, scan->root_length > 1 ? root : NULL);
 	fp_walk_free(walk);
 	return result;
 }
@@ -192,7 +221,7 @@ int fp_scan_executables(const char *root, fp_scan_visit_executable *visit, void 
 		.file = scan_executable, .ignores = ignores_data, .enters = enters, .context = &scan
 	};
 
-	return scan_system(&rules, &scan, root);
+	return scan_system(&rules, &scan, root, NULL);
 }
 
 /* Reads [OFFSET, OFFSET + SIZE) of FD into new memory; null when the file has not got it. */
@@ -274,41 +303,6 @@ static int open_elf(const char *path, Elf64_Ehdr *ret_ehdr)
 	return -1;
 }
 
-bool fp_scan_is_prelinked(const char *path)
-{
-	Elf64_Ehdr ehdr;
-	int fd = open_elf(path, &ehdr);
-	bool result;
-
-	if (fd < 0)
-		return false;
-	result = has_section(fd, &ehdr, FP_UNDO_SECTION);
-	close(fd);
-	return result;
-}
-
-struct prelinked_scan {
-	fp_scan_visit *visit;
-	void *context;
-};
-
-static int visit_prelinked(const char *path, void *context)
-{
-	const struct prelinked_scan *scan = context;
-
-	return fp_scan_is_prelinked(path) ? scan->visit(path, scan->context) : 0;
-}
-
-int fp_scan_prelinked(const char *root, fp_scan_visit *visit, void *context)
-{
-	struct prelinked_scan prelinked = { visit, context };
-	struct scan scan = { .visit = visit_prelinked, .context = &prelinked };
-	const struct fp_walk_rules rules = {
-		.file = scan_elf, .ignores = ignores_left_over, .enters = enters, .context = &scan
-	};
-
-	return scan_system(&rules, &scan, root);
-}
 
 /* Where the library open as FD asks to be loaded.  False when it is none, or asks for nothing in the window. */
 static bool read_place(int fd, const Elf64_Ehdr *ehdr, const struct fp_machine *machine,
@@ -339,6 +333,74 @@ static bool read_place(int fd, const Elf64_Ehdr *ehdr, const struct fp_machine *
 	*ret_base = start;
 	*ret_room = fp_layout_room(end - start, alignment, page);
 	return true;
+}
+
+/* The file open as FD has our segment, or it was cut and asks for an address that only we give. */
+static bool is_remains(int fd, const Elf64_Ehdr *ehdr)
+{
+	const struct fp_machine *machine = fp_machine_find(ehdr->e_machine);
+	Elf64_Phdr *phdr = NULL;
+	struct stat stat;
+	uint64_t base, room;
+	bool found = false;
+
+	if (!machine)
+		return false;
+	if (ehdr->e_phentsize == sizeof(*phdr))
+		phdr = read_range(fd, ehdr->e_phoff, ehdr->e_phnum * sizeof(*phdr));
+	for (unsigned i = 0; phdr && i < ehdr->e_phnum && !found; i++)
+		found = phdr[i].p_type == PT_LOAD && phdr[i].p_flags == FP_SEGMENT_FLAGS;
+	free(phdr);
+	return found || (fstat(fd, &stat) == 0 && ehdr->e_shoff > (uint64_t)stat.st_size &&
+			 read_place(fd, ehdr, machine, &base, &room));
+}
+
+bool fp_scan_is_prelinked(const char *path)
+{
+	Elf64_Ehdr ehdr;
+	int fd = open_elf(path, &ehdr);
+	bool result;
+
+	if (fd < 0)
+		return false;
+	result = has_section(fd, &ehdr, FP_UNDO_SECTION) || is_remains(fd, &ehdr);
+	close(fd);
+	return result;
+}
+
+struct prelinked_scan {
+	fp_scan_visit *visit;
+	fp_scan_unreadable *unreadable;
+	void *context;
+};
+
+static int visit_prelinked(const char *path, void *context)
+{
+	const struct prelinked_scan *prelinked = context;
+
+	return fp_scan_is_prelinked(path) ? prelinked->visit(path, prelinked->context) : 0;
+}
+
+/* A rule of the walk. */
+static int tell_unreadable(const char *path, int error, void *context)
+{
+	const struct scan *scan = context;
+	const struct prelinked_scan *prelinked = scan->context;
+
+	return prelinked->unreadable(path, error, prelinked->context);
+}
+
+int fp_scan_prelinked(const char *root, const struct fp_config *config, fp_scan_visit *visit,
+		      fp_scan_unreadable *unreadable, void *context)
+{
+	struct prelinked_scan prelinked = { visit, unreadable, context };
+	struct scan scan = { .visit = visit_prelinked, .context = &prelinked };
+	const struct fp_walk_rules rules = {
+		.file = scan_elf, .ignores = ignores_left_over, .enters = enters,
+		.unreadable = tell_unreadable, .context = &scan
+	};
+
+	return scan_system(&rules, &scan, root, config);
 }
 
 bool fp_scan_fixed_file(const char *path, uint64_t *ret_base, uint64_t *ret_room)
@@ -379,5 +441,5 @@ int fp_scan_fixed(const char *root, fp_scan_visit_fixed *visit, void *context)
 		.file = scan_elf, .ignores = ignores_unlikely, .enters = enters, .context = &scan
 	};
 
-	return scan_system(&rules, &scan, root);
+	return scan_system(&rules, &scan, root, NULL);
 }

@@ -122,7 +122,7 @@ static int select_file(struct fp_walk *walk, int parent, const char *name, const
 		return select->visit(&file, select->context);
 	fd = fp_walk_open(parent, name, 0);
 	if (fd < 0)
-		return 0;
+		return fp_walk_unreadable(walk, path, errno);
 	file.kind = read_kind(fd, &stat);
 	close(fd);
 	return select->visit(&file, select->context);
@@ -142,6 +142,15 @@ static bool enters(const char *path, void *context)
 	const struct select *select = context;
 
 	return !fp_config_excludes_path(select->what->config, path + select->prefix);
+}
+
+/* A rule of the walk. */
+static int tell_unreadable(const char *path, int error, void *context)
+{
+	const struct select *select = context;
+
+	return select->what->unreadable ? select->what->unreadable(path, error, select->context)
+					: 0;
 }
 
 /* Follows a link to a file or directory inside the root. */
@@ -247,6 +256,7 @@ int fp_select(const struct fp_selection *what, fp_select_visit *visit, void *con
 		.ignores = ignores,
 		.enters = enters,
 		.link = select_link,
+		.unreadable = tell_unreadable,
 		.context = &select,
 	};
 	struct fp_walk *walk = fp_walk_new(&rules);

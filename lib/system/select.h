@@ -26,6 +26,9 @@ struct fp_selected {
 /* Called for each file; a result other than 0 ends the selection. */
 typedef int fp_select_visit(const struct fp_selected *file, void *context);
 
+/* Called with the host path of what is there but could not be read, and its errno; as fp_select_visit otherwise. */
+typedef int fp_select_unreadable(const char *path, int error, void *context);
+
 /* Asked before a file is opened: true when the kind of HOST, which is STAT, is known. */
 typedef bool fp_select_known(const char *host, const struct stat *stat,
 			     enum fp_select_kind *ret_kind, void *context);
@@ -40,6 +43,7 @@ struct fp_selection {
 	bool paths_are_changes;
 	bool whole_system;      /* also everything that the configuration covers */
 	fp_select_known *known; /* or null */
+	fp_select_unreadable *unreadable; /* or null: it is passed over */
 	size_t *ret_passed_over; /* counts those of PATHS that are not there or not covered; or null */
 };
 

@@ -19,6 +19,7 @@ struct file {
 	const char *path; /* on the host */
 	bool prelinked;   /* it carries undo data */
 	bool failed;
+	int unreadable; /* the errno of the walk that met it, or 0 */
 	struct fp_verify_result result;
 	struct fp_why *why; /* what is said when it has failed; null: memory is out */
 };
@@ -51,6 +52,17 @@ static int add_file(struct verification *verification, const char *path, bool pr
 		return -ENOMEM;
 	verification->files[verification->count++] = file;
 	return prelinked ? fp_strmap_put(&verification->by_path, file.path, (void *)file.path) : 0;
+}
+
+/* A fp_scan_unreadable: what could not be looked at is not known to be as it should be. */
+static int add_unreadable(const char *path, int error, void *context)
+{
+	struct verification *verification = context;
+	int result = add_file(verification, path, false);
+
+	if (!result)
+		verification->files[verification->count - 1].unreadable = error;
+	return result;
 }
 
 static bool is_stopped(const struct verification *verification)
@@ -86,7 +98,8 @@ static int find_files(struct verification *verification, struct fp_why *why)
 	const struct fp_selection programs = { .root = run->root,
 					       .config = run->config,
 					       .whole_system = true };
-	int error = fp_scan_prelinked(run->root, add_prelinked, verification);
+	int error = fp_scan_prelinked(run->root, run->config, add_prelinked, add_unreadable,
+				      verification);
 
 	if (!error)
 		error = fp_select(&programs, add_program, verification, why);
@@ -135,13 +148,22 @@ static int check_prelinked(struct verification *verification, const char *path,
 	if (error)
 		return error;
 	result->kind = kind_of(object);
-	error = check_intact(object, why);
+	error = fp_undo_present(object) ? check_intact(object, why)
+					: fp_why_set(why, FP_REASON_MODIFIED, path, "%s", "");
 	result->intact = !error;
 	if (!error && result->kind == FP_VERIFIED_CARRIER)
 		error = fp_run_check_carrier(verification->run, object, why);
 	if (!error && result->kind == FP_VERIFIED_PROGRAM)
 		error = check_start(verification, path, result, why);
 	return error;
+}
+
+/* As fp_policy_changeable, but whether the file can be written just now, by whom runs this, does not matter. */
+static int check_changeable(const struct fp_object *object, struct fp_why *why)
+{
+	int error = fp_policy_changeable(object, why);
+
+	return error && why->reason == FP_REASON_SYSTEM ? 0 : error;
 }
 
 /* Whether a run would prelink the program of CLOSURE, which carries no undo data. */
@@ -155,9 +177,13 @@ static int check_wanted(const struct verification *verification, const struct fp
 
 	if (fp_program_table(program))
 		return fp_why_set(why, FP_REASON_MODIFIED, program->path, "%s", "");
-	error = fp_run_check_program(verification->run, closure, &counts, &carrier, why);
+	error = fp_policy_program(program, why);
+	if (!error)
+		error = check_changeable(program, why);
+	if (!error)
+		error = fp_run_weigh_program(verification->run, closure, &counts, &carrier, why);
 	if (!error && !fp_carrier_stub(closure->members[carrier].object))
-		error = fp_policy_changeable(closure->members[carrier].object, why);
+		error = check_changeable(closure->members[carrier].object, why);
 	return error;
 }
 
@@ -209,8 +235,9 @@ static void work(size_t index, void *context)
 	int error;
 
 	file->result.prelinked = file->prelinked;
-	error = file->prelinked ? check_prelinked(verification, path, &file->result, &why)
-				: check_plain(verification, file, &file->result, &why);
+	error = file->unreadable  ? fp_why_system(&why, file->unreadable, path, "read")
+		: file->prelinked ? check_prelinked(verification, path, &file->result, &why)
+				  : check_plain(verification, file, &file->result, &why);
 	file->failed = error != 0;
 	if (error) {
 		file->why = malloc(sizeof(why));

@@ -129,6 +129,14 @@ int fp_walk_open(int parent, const char *name, int flags)
 		      O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | flags);
 }
 
+int fp_walk_unreadable(const struct fp_walk *walk, const char *path, int error)
+{
+	/* ELOOP: a link has taken the file's place. */
+	if (!walk->rules->unreadable || error == ENOENT || error == ENOTDIR || error == ELOOP)
+		return 0;
+	return walk->rules->unreadable(path, error, walk->rules->context);
+}
+
 static bool is_kernel_file_system(int fd)
 {
 	static const unsigned long magics[] = {
@@ -207,7 +215,7 @@ static int compare_entries(const void *a, const void *b, void *names)
 	return strcmp((const char *)names + x->name, (const char *)names + y->name);
 }
 
-/* Adds the names that matter in the directory FD, sorted, behind the others. */
+/* Adds the names that matter in the directory FD, sorted, behind the others. -ENOMEM, a rule's result, or 0. */
 static int read_entries(struct fp_walk *walk, int fd)
 {
 	size_t first = walk->entry_count;
@@ -221,6 +229,8 @@ static int read_entries(struct fp_walk *walk, int fd)
 				return -ENOMEM;
 			at += dirent->d_reclen;
 		}
+	if (got < 0)
+		return fp_walk_unreadable(walk, walk->path, errno);
 	if (walk->entry_count > first)
 		qsort_r(walk->entries + first, walk->entry_count - first, sizeof(*walk->entries),
 			compare_entries, walk->names);
@@ -239,7 +249,7 @@ static int walk_name(struct fp_walk *walk, int parent, const char *name, unsigne
 
 	if (type == DT_UNKNOWN) {
 		if (fstatat(parent, name, &stat, AT_SYMLINK_NOFOLLOW) != 0)
-			return 0;
+			return fp_walk_unreadable(walk, walk->path, errno);
 		type = IFTODT(stat.st_mode);
 		if (type == DT_REG && rules->ignores && rules->ignores(name, rules->context))
 			return 0;
@@ -251,7 +261,8 @@ static int walk_name(struct fp_walk *walk, int parent, const char *name, unsigne
 	if (type != DT_DIR || (rules->enters && !rules->enters(walk->path, rules->context)))
 		return 0;
 	fd = fp_walk_open(parent, name, O_DIRECTORY);
-	return fd < 0 ? 0 : walk_directory(walk, fd, length, device);
+	return fd < 0 ? fp_walk_unreadable(walk, walk->path, errno)
+		      : walk_directory(walk, fd, length, device);
 }
 
 /* Handles the entries from FIRST on, which are those of the directory FD; LENGTH is that of its name. */
@@ -285,9 +296,11 @@ static int walk_directory(struct fp_walk *walk, int fd, size_t length, const dev
 	struct stat stat;
 	int result = 0;
 
-	if (fstat(fd, &stat) == 0 && walk->depth < MAX_DEPTH &&
-	    ((device && *device == stat.st_dev) ||
-	     (!(device && walk->one_file_system) && !is_kernel_file_system(fd))))
+	if (walk->depth >= MAX_DEPTH)
+		result = fp_walk_unreadable(walk, walk->path, ENAMETOOLONG);
+	else if (fstat(fd, &stat) == 0 &&
+		 ((device && *device == stat.st_dev) ||
+		  (!(device && walk->one_file_system) && !is_kernel_file_system(fd))))
 		result = fp_walk_meet(walk, &stat);
 	if (result > 0) {
 		walk->depth++;

@@ -159,6 +159,14 @@ static int meet(const struct fp_selected *selected, void *context)
 	return file->kind == FP_CACHED_PROGRAM ? append(whole, file) : 0;
 }
 
+/* A fp_select_unreadable. */
+static int tell_unreadable(const char *path, int error, void *context)
+{
+	const struct whole *whole = context;
+
+	return fp_run_tell_unreadable(whole->run, path, error, whole->visit, whole->context);
+}
+
 /* The programs that the cache knows, also those that wait for something; what was selected before comes first. */
 static int append_cached(struct whole *whole)
 {
@@ -186,6 +194,7 @@ static int select_files(struct whole *whole, struct fp_why *why)
 		.paths_are_changes = request->paths_are_changes,
 		.whole_system = all,
 		.known = is_known,
+		.unreadable = tell_unreadable,
 	};
 	int error = fp_select(&selection, meet, whole, why);
 
@@ -495,6 +504,9 @@ int fp_run_whole(struct fp_run *run, const struct fp_request *request, fp_progra
 				  "no directory is configured");
 	if (fp_run_cache_path(run, path) != 0)
 		return fp_why_system(why, ENAMETOOLONG, run->options.cache, "read");
+	error = run->options.cache ? fp_cache_replaceable(path, why) : 0;
+	if (error)
+		return error;
 	whole.cache = anew ? fp_cache_new(environment(run)) : fp_cache_read(path, environment(run));
 	run->cache = whole.cache;
 	error = whole.cache ? go_through(&whole, why) : -ENOMEM;
