@@ -235,7 +235,7 @@ static void work(size_t index, void *context)
 	int error;
 
 	file->result.prelinked = file->prelinked;
-	error = file->unreadable  ? fp_why_system(&why, file->unreadable, path, "read")
+	error = file->unreadable  ? fp_why_system(&why, file->unreadable, file->path, "read")
 		: file->prelinked ? check_prelinked(verification, path, &file->result, &why)
 				  : check_plain(verification, file, &file->result, &why);
 	file->failed = error != 0;
