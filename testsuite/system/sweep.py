@@ -25,6 +25,7 @@ FAILURES = {"system", "changed", "no-memory", "bad-configuration", "modified", "
 NEVER = ("it is the carrier", "libc", "ld.so")
 COMMAND_SECONDS = 7200
 PACKED = ".zst"
+STARTS = 3  # of a program that differs: where threads run before its entry point, what they have done by then differs
 STEPS = 10  # lines of progress for each pass over all programs
 
 
@@ -38,6 +39,7 @@ class Result:
     lookups: int = 0
     skipped: str = ""  # the reason why nothing was compared
     lines: list = field(default_factory=list)  # differences
+    passing: list = field(default_factory=list)  # those that another start had not
 
 
 @dataclass
@@ -154,6 +156,8 @@ class Sweep:
                 results.append(result)
                 for line in result.lines:
                     self.say(f"{what}: {result.program}: {line}")
+                for line in result.passing:
+                    self.say(f"{what}: {result.program}: not in another start: {line}")
                 if len(results) * STEPS // len(self.programs) > step:
                     step = len(results) * STEPS // len(self.programs)
                     self.say(f"{what}: {len(results)} of {len(self.programs)} programs, "
@@ -233,18 +237,16 @@ def compare(index):
     if result.program in sweep.dead:
         result.skipped = sweep.dead[result.program]
         return result
-    oracle, prelinked = sweep.oracle(index), not sweep.reasons.get(result.program)
-    try:
-        unpack(oracle.directory)
-        if prelinked:
-            oracle.after()
-            result.accelerated = True
-        else:
-            note = oracle.snapshot("prelinked")
-            assert "fastprelink:" not in note, note
-            oracle.compare("plain", "prelinked")
-    except (AssertionError, subprocess.TimeoutExpired) as error:
-        result.lines += str(error).splitlines()
+    oracle = sweep.oracle(index)
+    unpack(oracle.directory)
+    for _ in range(STARTS):
+        oracle.words = 0
+        result.lines = start(oracle, result)
+        if not result.lines:
+            break
+        result.passing = result.passing or result.lines
+    if result.lines:
+        result.passing = []
     result.words = oracle.words
     for path in oracle.directory.iterdir():
         if path.suffix != PACKED:
@@ -252,6 +254,21 @@ def compare(index):
     if sweep.placement == REBOUND:
         bound(result)
     return result
+
+
+def start(oracle, result):
+    """Starts the program of RESULT once; the differences."""
+    try:
+        if not sweep.reasons.get(result.program):
+            oracle.after()
+            result.accelerated = True
+        else:
+            note = oracle.snapshot("prelinked")
+            assert "fastprelink:" not in note, note
+            oracle.compare("plain", "prelinked")
+    except (AssertionError, subprocess.TimeoutExpired) as error:
+        return str(error).splitlines() or ["failed"]
+    return []
 
 
 def pack(directory):

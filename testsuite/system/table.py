@@ -13,6 +13,9 @@ def text(plain, outcomes):
     lines = [f"plain: {len(plain.started)} of {len(plain.results)} programs start, {lookups(plain)} look-ups compared, "
              f"{len(plain.different)} programs differ", "", *table([HEAD, *map(row, outcomes)])]
     for outcome in outcomes:
+        passing = [result.program for result in outcome.results if result.passing]
+        if passing:
+            lines += ["", f"{outcome.placement}: differed in one start and not in another: {', '.join(passing)}"]
         lines += ["", f"{outcome.placement}: programs that are not accelerated"]
         lines += counted(programs_left(outcome))
         lines += ["", f"{outcome.placement}: libraries that float"]
