@@ -1,13 +1,15 @@
 """More, larger, further, odder than usual: handled, or refused with a reason; never wrong."""
 
 import re
+import struct
 
 import pytest
 
 from harness import elf, files, need
 from harness.run import DEBUG, one_line, run
+from oracle import STAGES
 
-PT_LOAD, PT_GNU_EH_FRAME, PT_GNU_PROPERTY = 1, 0x6474E550, 0x6474E553
+PT_LOAD, PT_GNU_EH_FRAME, PT_GNU_RELRO, PT_GNU_PROPERTY = 1, 0x6474E550, 0x6474E552, 0x6474E553
 PF_X, PF_R, PAGE = 1, 4, 4096
 
 PRINT = "#include <stdio.h>\n"
@@ -187,3 +189,41 @@ def test_small_stacks_with_many_libraries(case, kib):
                  [f"lib{i}.so" for i in range(200)])
     prefix = ["sh", "-c", f'ulimit -s {kib}; exec "$0" "$@"']
     assert case.compare(lambda directory: directory.run(prefix=prefix, env=DEBUG)).status is not None
+
+
+def test_relro_that_ends_behind_the_file(case):
+    """lld rounds it up to whole pages; nobody reads its bytes in the file."""
+    case.library("liba.so", "int x = 3, *p = &x;")
+    case.program(PRINT + "extern int *p;" + MAIN % "*p", ["liba.so"])
+    path = case.lib / "liba.so"
+    for index, segment in enumerate(elf.segments(path)):
+        if segment[0] == PT_GNU_RELRO:
+            at = struct.unpack_from("<Q", path.read_bytes(), 32)[0] + index * 56 + 32
+            elf.patch(path, at, struct.pack("<Q", path.stat().st_size))
+    case.adopt()
+    case.check("3\n")
+
+
+@pytest.mark.parametrize("pie", [False, True])
+@pytest.mark.parametrize("length", [20, 300, 5000])
+def test_patchelf_cuts_tables_in_two(case, length, pie):
+    """It puts the string table in front of a program that stays where it is, and lets it run on into the next segment."""
+    case.library("liba.so", "int x = 3, *p = &x;")
+    case.program(PRINT + "extern int *p;" + MAIN % "*p", ["liba.so"], pie=pie)
+    run([need.tool("patchelf"), "--set-rpath", "/" + "a" * length, case.prog])
+    case.adopt()
+    # That segment is a writable one, and holds the ELF header as well.
+    case.check("3\n", stages=STAGES if pie else ())
+
+
+def test_program_headers_at_an_odd_offset(case):
+    """Kernel and ld.so take them; some injectors of resources make them."""
+    case.program(PRINT + MAIN % "3")
+    data = bytearray(case.prog.read_bytes())
+    start, = struct.unpack_from("<Q", data, 32)
+    headers = data[start:start + struct.unpack_from("<H", data, 56)[0] * 56]
+    data += bytes(-(len(data) + 1) % 8) + headers
+    struct.pack_into("<Q", data, 32, len(data) - len(headers))
+    case.prog.write_bytes(data)
+    done = case.prelink(status=1)
+    one_line(done, "not supported: program headers at an offset that is no multiple of 8")

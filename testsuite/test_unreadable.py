@@ -3,10 +3,11 @@ nobody could look at."""
 
 import os
 import shutil
+import struct
 
 import pytest
 
-from harness import build, files, need
+from harness import build, elf, files, need
 from harness.root import RUNTIME
 from harness.run import fastprelink, one_line, placed, run
 from test_verify import LIBDIR, PROG, image  # noqa: F401
@@ -290,3 +291,15 @@ def test_originals_without_a_list_are_an_error(tmp_path):
         assert (done.status, done.stdout) == (125, ""), done
     (tmp_path / "fastprelink").write_text("#!/bin/sh\nexit 1\n")
     assert run([path, "echo", "hi"]).stdout == "hi\n"
+
+
+def test_program_headers_at_the_end_of_the_file(image):
+    """Tools move them there; the program is found all the same."""
+    path = image.program()
+    data = bytearray(path.read_bytes())
+    start, = struct.unpack_from("<Q", data, elf.E_PHOFF)
+    headers = data[start:start + struct.unpack_from("<H", data, 56)[0] * 56]
+    data += bytes(-len(data) % 8) + headers
+    struct.pack_into("<Q", data, elf.E_PHOFF, len(data) - len(headers))
+    path.write_bytes(data)
+    assert f"fastprelink: {path}: not prelinked\n" in image.verify(status=1).stderr

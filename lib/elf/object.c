@@ -30,9 +30,12 @@ static int check_identity(const struct fp_object *object, struct fp_why *why)
 	if (ehdr->e_type != ET_EXEC && ehdr->e_type != ET_DYN)
 		return fp_why_set(why, FP_REASON_WRONG_TYPE, path, "type %u", ehdr->e_type);
 	if (ident[EI_VERSION] != EV_CURRENT || ehdr->e_ehsize != sizeof(Elf64_Ehdr) ||
-	    ehdr->e_phentsize != sizeof(Elf64_Phdr) || ehdr->e_phoff % 8 != 0 ||
-	    ehdr->e_phnum > MAX_PHNUM || (ehdr->e_shoff && ehdr->e_shentsize != sizeof(Elf64_Shdr)))
+	    ehdr->e_phentsize != sizeof(Elf64_Phdr) || ehdr->e_phnum > MAX_PHNUM ||
+	    (ehdr->e_shoff && ehdr->e_shentsize != sizeof(Elf64_Shdr)))
 		return fp_why_set(why, FP_REASON_MALFORMED, path, "bad ELF header");
+	if (ehdr->e_phoff % 8 != 0)
+		return fp_why_set(why, FP_REASON_UNSUPPORTED, path,
+				  "program headers at an offset that is no multiple of 8");
 	return 0;
 }
 
@@ -53,10 +56,11 @@ static int check_segments(struct fp_object *object, struct fp_why *why)
 
 		if (p->p_type == PT_NULL)
 			continue;
-		if (!in_file(object, p->p_offset, p->p_filesz))
+		/* Nobody reads what RELRO covers in the file; lld rounds it up to whole pages. */
+		if (p->p_type != PT_GNU_RELRO && !in_file(object, p->p_offset, p->p_filesz))
 			return fp_why_set(why, FP_REASON_TRUNCATED, object->path,
 					  "segment %u lies behind the end of the file", i);
-		if (p->p_vaddr + p->p_memsz < p->p_vaddr)
+		if (p->p_vaddr + p->p_memsz < p->p_vaddr || p->p_offset + p->p_filesz < p->p_offset)
 			return fp_why_set(why, FP_REASON_MALFORMED, object->path,
 					  "segment %u wraps around", i);
 		if (p->p_type != PT_LOAD)
@@ -303,13 +307,34 @@ void fp_object_trim(const struct fp_object *object)
 		(void)madvise((void *)object->image, object->size, MADV_DONTNEED);
 }
 
+/* How many bytes from the end of P on other segments go on with, in memory as in the file: patchelf cuts tables in two so. */
+static uint64_t continued(const struct fp_object *object, const Elf64_Phdr *p)
+{
+	uint64_t size = 0;
+
+	for (const Elf64_Phdr *end = object->phdr + object->phnum, *next = p + 1;
+	     next < end && p->p_filesz == p->p_memsz; next++) {
+		if (next->p_type != PT_LOAD)
+			continue;
+		if (next->p_vaddr != p->p_vaddr + p->p_memsz ||
+		    next->p_offset != p->p_offset + p->p_filesz)
+			break;
+		size += next->p_filesz;
+		p = next;
+	}
+	return size;
+}
+
 const void *fp_object_at(const struct fp_object *object, fp_addr addr, uint64_t size)
 {
 	for (unsigned i = 0; i < object->phnum; i++) {
 		const Elf64_Phdr *p = &object->phdr[i];
+		uint64_t left;
 
-		if (p->p_type == PT_LOAD && addr >= p->p_vaddr &&
-		    addr - p->p_vaddr <= p->p_filesz && size <= p->p_filesz - (addr - p->p_vaddr))
+		if (p->p_type != PT_LOAD || addr < p->p_vaddr || addr - p->p_vaddr > p->p_filesz)
+			continue;
+		left = p->p_filesz - (addr - p->p_vaddr);
+		if (size <= left || (left && size - left <= continued(object, p)))
 			return object->image + p->p_offset + (addr - p->p_vaddr);
 	}
 	return NULL;
@@ -404,7 +429,8 @@ uint64_t fp_object_trailing(const struct fp_object *object)
 	if (object->ehdr->e_shoff + object->shnum * sizeof(Elf64_Shdr) > end)
 		end = object->ehdr->e_shoff + object->shnum * sizeof(Elf64_Shdr);
 	for (unsigned i = 0; i < object->phnum; i++)
-		if (object->phdr[i].p_offset + object->phdr[i].p_filesz > end)
+		if (object->phdr[i].p_type != PT_GNU_RELRO &&
+		    object->phdr[i].p_offset + object->phdr[i].p_filesz > end)
 			end = object->phdr[i].p_offset + object->phdr[i].p_filesz;
 	for (unsigned i = 1; i < object->shnum; i++)
 		if (object->shdr[i].sh_type != SHT_NOBITS &&

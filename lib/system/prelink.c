@@ -194,7 +194,7 @@ void fp_run_stay_small(struct fp_run *run)
 {
 	unsigned long long total, resident, shared = 0;
 	unsigned long long limit = run->options.dry_run ? MAX_RESIDENT_DRY
-				   : run->has_large	? MAX_RESIDENT_LARGE
+				   : run->has_large     ? MAX_RESIDENT_LARGE
 							: MAX_RESIDENT;
 	FILE *file = fopen("/proc/self/statm", "re");
 
@@ -376,8 +376,7 @@ static void compare(size_t index, void *context)
 				  (options->dry_run && !options->no_carrier);
 	job->current = is_current(batch->run, job->closure, job->carrier);
 	/* The table says nothing of the rest of the file. */
-	if (job->current &&
-	    fp_undo_check(job->closure->members[0].object, &job->why) != 0)
+	if (job->current && fp_undo_check(job->closure->members[0].object, &job->why) != 0)
 		fail(job, NULL);
 	fp_run_stay_small(batch->run);
 }

@@ -66,7 +66,7 @@ struct fp_run_options {
 	bool force;        /* also what gains little */
 	bool no_carrier;   /* leave libc alone */
 	bool carrier_chosen; /* whatever the configuration says of it */
-	bool libs_only;    /* place the libraries of the programs, and do not write these */
+	bool libs_only;      /* place the libraries of the programs, and do not write these */
 	enum fp_placement placement;
 	bool conserve_memory; /* libraries that no program of the run loads both of may share addresses */
 	bool random;          /* every library gets a new address that depends on seed */

@@ -303,7 +303,6 @@ static int open_elf(const char *path, Elf64_Ehdr *ret_ehdr)
 	return -1;
 }
 
-
 /* Where the library open as FD asks to be loaded.  False when it is none, or asks for nothing in the window. */
 static bool read_place(int fd, const Elf64_Ehdr *ehdr, const struct fp_machine *machine,
 		       uint64_t *ret_base, uint64_t *ret_room)
@@ -395,10 +394,11 @@ int fp_scan_prelinked(const char *root, const struct fp_config *config, fp_scan_
 {
 	struct prelinked_scan prelinked = { visit, unreadable, context };
 	struct scan scan = { .visit = visit_prelinked, .context = &prelinked };
-	const struct fp_walk_rules rules = {
-		.file = scan_elf, .ignores = ignores_left_over, .enters = enters,
-		.unreadable = tell_unreadable, .context = &scan
-	};
+	const struct fp_walk_rules rules = { .file = scan_elf,
+					     .ignores = ignores_left_over,
+					     .enters = enters,
+					     .unreadable = tell_unreadable,
+					     .context = &scan };
 
 	return scan_system(&rules, &scan, root, config);
 }

@@ -17,7 +17,7 @@
 #include "../rewrite/commit.h"
 #include "walk.h"
 
-enum { HEAD_SIZE = 2048, MAX_DYNAMIC = 1024 };
+enum { HEAD_SIZE = 2048, MAX_DYNAMIC = 1024, MAX_PHDRS = 128 };
 
 struct select {
 	const struct fp_selection *what;
@@ -28,25 +28,41 @@ struct select {
 	bool one_file_system, dereference; /* in the directory that is walked */
 };
 
-/* The head of a file, and what of it there is. */
+/* The head of a file, and its program headers, which tools move to its end. */
 struct head {
 	_Alignas(Elf64_Ehdr) unsigned char bytes[HEAD_SIZE];
-	size_t size;
+	Elf64_Phdr elsewhere[MAX_PHDRS];
+	const Elf64_Phdr *phdr;
+	size_t count;
 };
 
-/* The program header of type TYPE, or null; those outside of the head are not there. */
-static const Elf64_Phdr *find_segment(const struct head *head, Elf64_Word type)
+/* Finds the program headers of the file FD, of whose head SIZE bytes are read. */
+static void find_headers(struct head *head, int fd, size_t size)
 {
 	const Elf64_Ehdr *ehdr = (const void *)head->bytes;
-	const Elf64_Phdr *phdr = (const void *)(head->bytes + ehdr->e_phoff);
+	size_t wanted = ehdr->e_phnum < MAX_PHDRS ? ehdr->e_phnum : MAX_PHDRS;
+	ssize_t got;
 
-	if (ehdr->e_phentsize != sizeof(*phdr) || ehdr->e_phoff % _Alignof(Elf64_Phdr) ||
-	    ehdr->e_phoff > head->size)
-		return NULL;
-	for (size_t i = 0;
-	     i < ehdr->e_phnum && (i + 1) * sizeof(*phdr) <= head->size - ehdr->e_phoff; i++)
-		if (phdr[i].p_type == type)
-			return &phdr[i];
+	head->count = 0;
+	if (ehdr->e_phentsize != sizeof(*head->phdr) || ehdr->e_phoff > INT64_MAX)
+		return;
+	if (ehdr->e_phoff % _Alignof(Elf64_Phdr) == 0 && ehdr->e_phoff <= size &&
+	    wanted <= (size - ehdr->e_phoff) / sizeof(*head->phdr)) {
+		head->phdr = (const void *)(head->bytes + ehdr->e_phoff);
+		head->count = wanted;
+		return;
+	}
+	got = pread(fd, head->elsewhere, wanted * sizeof(*head->phdr), (off_t)ehdr->e_phoff);
+	head->phdr = head->elsewhere;
+	head->count = got > 0 ? (size_t)got / sizeof(*head->phdr) : 0;
+}
+
+/* The program header of type TYPE, or null. */
+static const Elf64_Phdr *find_segment(const struct head *head, Elf64_Word type)
+{
+	for (size_t i = 0; i < head->count; i++)
+		if (head->phdr[i].p_type == type)
+			return &head->phdr[i];
 	return NULL;
 }
 
@@ -83,7 +99,7 @@ static enum fp_select_kind read_kind(int fd, const struct stat *stat)
 	    ehdr->e_ident[EI_CLASS] != ELFCLASS64 || ehdr->e_ident[EI_DATA] != ELFDATA2LSB ||
 	    !fp_machine_find(ehdr->e_machine))
 		return FP_SELECT_OTHER;
-	head.size = (size_t)got;
+	find_headers(&head, fd, (size_t)got);
 	dynamic = find_segment(&head, PT_DYNAMIC);
 	if (!dynamic || !dynamic->p_filesz)
 		return FP_SELECT_OTHER;

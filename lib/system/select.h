@@ -41,8 +41,8 @@ struct fp_selection {
 	bool one_file_system, dereference; /* in directories of PATHS */
 	/* PATHS are what a package manager has changed: no directories, and only files that the configuration covers count. */
 	bool paths_are_changes;
-	bool whole_system;      /* also everything that the configuration covers */
-	fp_select_known *known; /* or null */
+	bool whole_system;                /* also everything that the configuration covers */
+	fp_select_known *known;           /* or null */
 	fp_select_unreadable *unreadable; /* or null: it is passed over */
 	size_t *ret_passed_over; /* counts those of PATHS that are not there or not covered; or null */
 };
