@@ -52,9 +52,8 @@ enum { FP_NO_ENTRY = 0xffff };
 enum {
 	FP_OBJECT_FILL = 1, /* the runtime fills its words and cuts its relocation tables down */
 	FP_OBJECT_BIND_NOW = 2, /* with FILL: those of DT_JMPREL too */
-	FP_OBJECT_FIXED = 4,    /* its load bias must be 0: words of others hold addresses in it */
-	FP_OBJECT_ROWS =
-		8, /* with FILL and FIXED: its file holds its words, but for those in rows */
+	FP_OBJECT_FIXED = 4, /* its load bias must be 0: words of others hold addresses in it */
+	FP_OBJECT_ROWS = 8,  /* with FILL and FIXED: its file holds its words, but for those in rows */
 	FP_OBJECT_NO_LAZY = 16, /* with ROWS: DT_JMPREL needs ld.so only under LD_BIND_NOW */
 };
 
