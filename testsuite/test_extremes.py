@@ -227,3 +227,18 @@ def test_program_headers_at_an_odd_offset(case):
     case.prog.write_bytes(data)
     done = case.prelink(status=1)
     one_line(done, "not supported: program headers at an offset that is no multiple of 8")
+
+
+@pytest.mark.one_placement
+def test_program_in_the_window(case):
+    """What it grows by moves no library: a second run finds everything as it is to be."""
+    objects = [run(["gcc", f"-print-file-name={name}"]).stdout.strip() for name in ("Scrt1.o", "crti.o", "crtn.o")]
+    case.library("liba.so", "int f(int x) { return x + 1; } int (*volatile table[200])(int) = { [0 ... 199] = f };")
+    case.program(PRINT + "extern int (*volatile table[200])(int); int (*volatile mine[9000])(int) = { [0 ... 8999] = 0 };"
+                 + MAIN % "table[7](2)", ["liba.so"], ["-fPIE", "-nostartfiles", *objects, "-Wl,--no-relax", "-Wl,-Ttext-segment=0x3000000000"], pie=False)
+    case.adopt()
+    case.prelink(options=["-f", "--fixed"])
+    before = files.digests(case.path)
+    assert case.run_fast().stdout == "3\n"
+    done = case.prelink(options=["-f", "--fixed"])
+    assert files.digests(case.path) == before and "0 prelinked, 1 unchanged" in done.stdout

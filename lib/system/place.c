@@ -6,6 +6,7 @@
 #include "place.h"
 
 #include <errno.h>
+#include <fastprelink/abi.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -153,12 +154,31 @@ void fp_placing_cover(struct fp_placing *placing)
 	placing->is_covered = true;
 }
 
+/* What PROGRAM, which starts at BASE, needs: without the segment that it gets, or has, when it is prelinked, so that it is the same
+   then; the room for the heap is large enough for both. */
+static uint64_t program_room(const struct fp_object *program, fp_addr base)
+{
+	uint64_t page = program->machine->page_size;
+	fp_addr end = base;
+
+	for (unsigned i = 0; i < program->phnum; i++) {
+		const Elf64_Phdr *p = &program->phdr[i];
+
+		if (p->p_type == PT_LOAD && p->p_flags != FP_SEGMENT_FLAGS &&
+		    p->p_vaddr + p->p_memsz > end)
+			end = p->p_vaddr + p->p_memsz;
+	}
+	end = (end + page - 1) & -page;
+	return fp_layout_room(end - base, fp_shift_alignment(program), page) + HEAP_ROOM;
+}
+
 /* Keeps others off OBJECT, which stays where its linker put it, if that is in the window. */
 static int occupy_object(struct fp_placing *placing, const struct fp_object *object)
 {
 	const struct fp_machine *machine = object->machine;
 	fp_addr base = fp_object_base(object);
-	uint64_t room = fp_shift_room(object) + (fp_object_is_program(object) ? HEAP_ROOM : 0);
+	uint64_t room =
+		fp_object_is_program(object) ? program_room(object, base) : fp_shift_room(object);
 
 	return base < machine->window_end && base + room > machine->window_start
 		       ? occupy(placing, base, room)
