@@ -242,3 +242,16 @@ def test_program_in_the_window(case):
     assert case.run_fast().stdout == "3\n"
     done = case.prelink(options=["-f", "--fixed"])
     assert files.digests(case.path) == before and "0 prelinked, 1 unchanged" in done.stdout
+
+
+def test_payload_without_section_headers(case):
+    """What reads its own last bytes must find them there."""
+    case.program(PRINT + MAIN % "3")
+    elf.drop_sections(case.prog)
+    case.adopt()
+    case.check("3\n")
+    with case.prog.open("ab") as file:
+        file.write(bytes(5000) + b"HELLO")
+    before = files.digests(case.path)
+    one_line(case.prelink(status=1), "carries data that is not part of the ELF image: 5005 bytes")
+    assert files.digests(case.path) == before

@@ -424,9 +424,7 @@ uint64_t fp_object_trailing(const struct fp_object *object)
 {
 	fp_off end = object->ehdr->e_phoff + object->phnum * sizeof(Elf64_Phdr);
 
-	if (!object->shnum)
-		return 0;
-	if (object->ehdr->e_shoff + object->shnum * sizeof(Elf64_Shdr) > end)
+	if (object->shnum && object->ehdr->e_shoff + object->shnum * sizeof(Elf64_Shdr) > end)
 		end = object->ehdr->e_shoff + object->shnum * sizeof(Elf64_Shdr);
 	for (unsigned i = 0; i < object->phnum; i++)
 		if (object->phdr[i].p_type != PT_GNU_RELRO &&

@@ -151,8 +151,7 @@ void fp_object_each_relr(const struct fp_object *object, void (*visit)(fp_addr a
 const Elf64_Shdr *fp_object_section(const struct fp_object *object, const char *name);
 
 /* The number of bytes behind everything that headers, segments and sections speak of, where somebody may have put data
-   that he finds by the file's end.  0 without section headers: then nobody knows what the rest is, often the tables that
-   strip left behind. */
+   that he finds by the file's end.  Without section headers whatever no segment holds counts. */
 uint64_t fp_object_trailing(const struct fp_object *object);
 
 /* True for an executable: ET_EXEC, or ET_DYN that the kernel starts (PT_INTERP with DF_1_PIE or DT_DEBUG). */

@@ -1,5 +1,6 @@
 """Small looks into ELF files, and small edits that make unusual ones."""
 
+import os
 import struct
 import subprocess
 from pathlib import Path
@@ -78,9 +79,10 @@ def is_shifted(path):
 
 
 def drop_sections(path):
-    """Takes the section header table away, as sstrip does."""
+    """Takes the section header table away, and what no segment holds, as sstrip does."""
     patch(path, E_SHOFF, bytes(8))
     patch(path, E_SHNUM, bytes(4))
+    os.truncate(path, max(offset + filesz for _, _, offset, _, filesz, *_ in segments(path)))
 
 
 def set_interpreter(path, name):
