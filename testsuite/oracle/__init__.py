@@ -7,6 +7,7 @@ from harness import build
 
 COUNTS = re.compile(r"^\d+ objects, (\d+) words, ", re.MULTILINE)  # the last line of compare.c
 STAGES = ("relocated", "entry")
+STARTS = 3  # of a program that differs
 NOW = "plain-now"  # the snapshot of a plain start with LD_BIND_NOW=1
 
 
@@ -20,7 +21,8 @@ class Oracle:
         self.root = root
         self.randomize = randomize
         self.may_bind_now = may_bind_now  # False: the program does not start with LD_BIND_NOW=1
-        self.words = 0  # relocated words compared so far
+        self.words = 0  # relocated words compared in the last start
+        self.passing = []  # differences that another start had not
         directory.mkdir(parents=True, exist_ok=True)
 
     def addresses(self):
@@ -68,10 +70,23 @@ class Oracle:
     def after(self, stages=STAGES):
         """Call it when everything is prelinked: the program must start accelerated, and hold the same words."""
         self.env.update(FASTPRELINK="require", FASTPRELINK_DEBUG="1")
-        stderr = self.snapshot("prelinked")
-        assert "fastprelink: accelerated" in stderr, stderr
         now = NOW if (self.directory / f"{NOW}.entry").exists() else None
-        self.compare("plain", "prelinked", now, stages)
+        self.repeat("fastprelink: accelerated", now, stages)
+
+    def repeat(self, note, now=None, stages=STAGES):
+        """Starts the program, which must say NOTE ("": nothing), and compares it with its plain start.  One that differs is started again: where
+        constructors start threads, OpenBLAS's for one, what these have called by the entry point is not always the same."""
+        for start in range(STARTS):
+            self.words = 0
+            stderr = self.snapshot("prelinked")
+            assert note in stderr if note else "fastprelink:" not in stderr, stderr
+            try:
+                return self.compare("plain", "prelinked", now, stages)
+            except AssertionError as error:
+                if start == STARTS - 1:
+                    self.passing = []
+                    raise
+                self.passing = self.passing or str(error).splitlines()
 
     def compare(self, name, other, now=None, stages=STAGES):
         for stage in stages:

@@ -25,7 +25,6 @@ FAILURES = {"system", "changed", "no-memory", "bad-configuration", "modified", "
 NEVER = ("it is the carrier", "libc", "ld.so")
 COMMAND_SECONDS = 7200
 PACKED = ".zst"
-STARTS = 3  # of a program that differs: where threads run before its entry point, what they have done by then differs
 STEPS = 10  # lines of progress for each pass over all programs
 
 
@@ -237,38 +236,23 @@ def compare(index):
     if result.program in sweep.dead:
         result.skipped = sweep.dead[result.program]
         return result
-    oracle = sweep.oracle(index)
-    unpack(oracle.directory)
-    for _ in range(STARTS):
-        oracle.words = 0
-        result.lines = start(oracle, result)
-        if not result.lines:
-            break
-        result.passing = result.passing or result.lines
-    if result.lines:
-        result.passing = []
-    result.words = oracle.words
+    oracle, prelinked = sweep.oracle(index), not sweep.reasons.get(result.program)
+    try:
+        unpack(oracle.directory)
+        if prelinked:
+            oracle.after()
+            result.accelerated = True
+        else:
+            oracle.repeat("")
+    except (AssertionError, subprocess.TimeoutExpired) as error:
+        result.lines += str(error).splitlines()
+    result.words, result.passing = oracle.words, oracle.passing
     for path in oracle.directory.iterdir():
         if path.suffix != PACKED:
             path.unlink()
     if sweep.placement == REBOUND:
         bound(result)
     return result
-
-
-def start(oracle, result):
-    """Starts the program of RESULT once; the differences."""
-    try:
-        if not sweep.reasons.get(result.program):
-            oracle.after()
-            result.accelerated = True
-        else:
-            note = oracle.snapshot("prelinked")
-            assert "fastprelink:" not in note, note
-            oracle.compare("plain", "prelinked")
-    except (AssertionError, subprocess.TimeoutExpired) as error:
-        return str(error).splitlines() or ["failed"]
-    return []
 
 
 def pack(directory):
