@@ -148,8 +148,7 @@ static int check_prelinked(struct verification *verification, const char *path,
 	if (error)
 		return error;
 	result->kind = kind_of(object);
-	error = fp_undo_present(object) ? check_intact(object, why)
-					: fp_why_set(why, FP_REASON_MODIFIED, path, "%s", "");
+	error = check_intact(object, why);
 	result->intact = !error;
 	if (!error && result->kind == FP_VERIFIED_CARRIER)
 		error = fp_run_check_carrier(verification->run, object, why);
